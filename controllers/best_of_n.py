@@ -1,0 +1,52 @@
+"""Best-of-n: sample several chains, keep the one that a scorer rates highest.
+
+Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. With a verifier as scorer and
+`enough` set, chains still running are stopped once one is good enough.
+"""
+
+from dataclasses import dataclass
+
+from controllers.syntax import syntax_of
+from reason.engine import Engine
+from reason.types import Prompt, Result, SamplingParams
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """`n` chains and a scorer, by the name under which the engine knows it."""
+
+    n: int = 8
+    scorer: str = "verifier"
+    """verifier (1 for a correct answer), likelihood (mean log-probability of the chain), …"""
+    enough: float | None = None
+    """A score at which to stop waiting for the other chains."""
+    width: int = 0
+    """For models trained on it: first steps that a serial search tries, 0 for all."""
+    syntax: str = "tags"
+    sampling: SamplingParams = SamplingParams(temperature=0.7)
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be 1 or more, got {self.n}")
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax = syntax_of(self.syntax)
+        root = engine.open(syntax.serial(prompt, self.width))
+        chains = [engine.fork(root) for _ in range(self.n)]
+        best, best_score, heard = chains[0], float("-inf"), []
+
+        async with engine.race(lambda c: engine.generate(c, self.sampling), chains) as finished:
+            async for chain in finished:
+                heard.append(chain)
+                if chain.finish in ("error", "budget", "cancelled"):
+                    continue
+                score = await engine.rate(chain, syntax.answer(chain.text), self.scorer)
+                engine.note(chain, "score", score)
+                # equal scores go to the earlier chain, whoever finished first
+                earlier = score == best_score and chains.index(chain) < chains.index(best)
+                if score > best_score or earlier:
+                    best, best_score = chain, score
+                if self.enough is not None and score >= self.enough:
+                    break
+        engine.join(root, heard)
+        return Result(syntax.answer(best.text), best.id, {"score": best_score} if heard else {})

@@ -1,0 +1,40 @@
+"""Self-consistency: sample several chains, keep the answer most of them reach.
+
+Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models", ICLR 2023.
+"""
+
+from dataclasses import dataclass
+
+from controllers.syntax import syntax_of
+from reason.answers import majority
+from reason.engine import Engine
+from reason.types import Prompt, Result, SamplingParams, Thread
+
+
+@dataclass(frozen=True)
+class SelfConsistency:
+    """`n` chains and a vote; ties go to the earliest, chains without an answer do not vote."""
+
+    n: int = 8
+    width: int = 0
+    """For models trained on it: first steps that a serial search tries, 0 for all."""
+    syntax: str = "tags"
+    sampling: SamplingParams = SamplingParams(temperature=0.7)
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be 1 or more, got {self.n}")
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax = syntax_of(self.syntax)
+        root = engine.open(syntax.serial(prompt, self.width))
+        chains = [engine.fork(root) for _ in range(self.n)]
+
+        async def answer(chain: Thread) -> str | None:
+            return syntax.answer((await engine.generate(chain, self.sampling)).text)
+
+        answers = await engine.map(answer, chains)
+        engine.join(root, chains)
+        vote = majority(answers)
+        engine.note(root, "vote", {"answer": vote.answer, "share": vote.share})
+        return Result(vote.answer, chains[vote.index].id)

@@ -1,0 +1,23 @@
+"""One chain of thought: what every other method is compared with."""
+
+from dataclasses import dataclass
+
+from controllers.syntax import syntax_of
+from reason.engine import Engine
+from reason.types import Prompt, Result, SamplingParams
+
+
+@dataclass(frozen=True)
+class Single:
+    """One thread, no spawning."""
+
+    width: int = 0
+    """For models trained on it: first steps that a serial search tries, 0 for all."""
+    syntax: str = "tags"
+    sampling: SamplingParams = SamplingParams(temperature=0.0)
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax = syntax_of(self.syntax)
+        root = engine.open(syntax.serial(prompt, self.width))
+        turn = await engine.generate(root, self.sampling)
+        return Result(syntax.answer(turn.text), root.id)

@@ -1,0 +1,83 @@
+"""The one thing to implement for a new model: token ids in, token ids out."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from reason.types import Finish, Prompt, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost the model beside the tokens it sampled."""
+
+    prompt_tokens: int
+    """Length of the context that was sent."""
+    cached_tokens: int = 0
+    """How many of these came from a prefix cache instead of being computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next tokens of a request. The last one, which may be empty, has `finish` and `usage`."""
+
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...] = ()
+    """One per id, under the model's own distribution: temperature 1, nothing truncated."""
+    finish: Finish | None = None
+    stopped_at: str | None = None
+    usage: Usage | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a backend says of itself."""
+
+    model: str
+    tokenizer: str
+    context: int
+    """Tokens that fit in one sequence, prompt and answer together."""
+    vocabulary: int
+    reproducible: Literal["always", "greedy", "never"]
+    """When the same ids, parameters and seed give the same tokens, whatever runs beside them."""
+    grammar: str = ""
+    """Name of the thread grammar the model was trained on; empty for a general chat model."""
+
+
+class Backend(Protocol):
+    """A model. Chat templates are applied in `encode` and nowhere else.
+
+    Implementations raise BackendError (or Unsupported) and nothing else on purpose. `generate` is
+    an async generator: closing it early (`aclose`, or cancelling the task that drives it) frees
+    what the request held.
+    """
+
+    @property
+    def info(self) -> Info: ...
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt; for a chat, through the model's template."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text for reading and parsing, special tokens included."""
+        ...
+
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        """Sample a continuation of `ids` (n > 0 tokens).
+
+        The end-of-sequence token, the stop string (whole tokens up to and including the one that
+        completes it) and the stop token are part of what is returned. A context that would grow
+        beyond `info.context` ends with finish "length".
+        """
+        ...
+
+    async def score(self, ids: Sequence[int], start: int) -> list[float]:
+        """Log-probabilities of `ids[start:]`, each given all before it; 0 < start <= len(ids)."""
+        ...
+
+    async def close(self) -> None:
+        """Release the model. Requests still running are cancelled."""
+        ...

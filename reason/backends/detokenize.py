@@ -1,0 +1,66 @@
+"""Token ids to text, a few at a time: streams of text, and stop strings found in them."""
+
+from collections.abc import Callable, Sequence
+
+Decode = Callable[[Sequence[int]], str]
+
+_WINDOW = 24
+_OVERLAP = 8
+_REPLACEMENT = "\ufffd"
+
+
+class Detokenizer:
+    """Decodes a growing list of ids; the pieces join to `decode(all ids)`.
+
+    Only the last few ids are decoded again for each piece, so that the cost does not grow with the
+    length. Characters whose bytes are incomplete are held back until they are whole, or until
+    `last`.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+        self._window: list[int] = []
+        self._sent = 0
+
+    def push(self, ids: Sequence[int], last: bool = False) -> str:
+        """The text that `ids` add. With `last`, also what was held back."""
+        self._window += ids
+        if not self._window:
+            return ""
+        text = self._decode(self._window)
+        end = len(text) if last else len(text) - _unfinished(text)
+        new = text[self._sent : end]
+        self._sent = max(self._sent, end)
+        if len(self._window) > _WINDOW and end == self._sent:
+            # The overlap keeps the left context that joining spaces and partial bytes depend on.
+            self._window = self._window[-_OVERLAP:]
+            rest = self._decode(self._window)
+            self._sent = len(rest) - (len(text) - end)
+        return new
+
+
+def _unfinished(text: str) -> int:
+    """How many characters at the end may still change as bytes arrive."""
+    held = len(text) - len(text.rstrip(_REPLACEMENT))
+    # A long run is not a character in the making but bytes that never were UTF-8; only its last
+    # character can still change then.
+    return held if held <= _OVERLAP // 2 else min(held, 3)
+
+
+class StopStrings:
+    """Finds the first of some strings that the text of a growing list of ids completes."""
+
+    def __init__(self, stop: Sequence[str], decode: Decode) -> None:
+        self._stop = stop
+        self._text = Detokenizer(decode)
+        self._tail = ""
+        self._keep = max(map(len, stop)) - 1
+
+    def push(self, token: int) -> str | None:
+        """The stop string that this token completes; the earliest to end, then the longest."""
+        text = self._tail + self._text.push((token,))
+        found = [
+            (text.find(stop) + len(stop), -len(stop), stop) for stop in self._stop if stop in text
+        ]
+        self._tail = text[-self._keep :] if self._keep else ""
+        return min(found)[2] if found else None

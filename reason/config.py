@@ -1,0 +1,199 @@
+"""Configuration: TOML files and `key=value` words become frozen dataclasses.
+
+A dataclass is its own schema: its fields are the keys, their annotations the types, and its
+`__post_init__` the last check. Dotted keys reach nested dataclasses. Everything wrong raises
+UsageError, and an unknown key says which keys exist.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from reason.errors import UsageError
+
+T = TypeVar("T")
+Values = dict[str, Any]
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SUFFIX = {"k": 1_000, "m": 1_000_000}
+
+
+def read_toml(path: Path) -> Values:
+    """The tables of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_words(words: Iterable[str]) -> Values:
+    """`["rounds=2", "sampling.temperature=0.6"]` as nested tables of strings."""
+    tables: Values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"expected key=value, got {word!r}")
+        *path, last = key.strip().split(".")
+        table = tables
+        for name in path:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"{word!r}: {name} was already given a value of its own")
+        table[last] = value
+    return tables
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
+    """`base` with the entries of `over` laid on top, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def build(cls: type[T], values: Mapping[str, Any], default: T | None = None, at: str = "") -> T:
+    """An instance of the dataclass `cls`, with `values` over its defaults (or over `default`)."""
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    unknown_key(values, fields, at)
+    given: Values = {}
+    for name, value in values.items():
+        below = getattr(default, name, None) if default else _default(fields[name])
+        given[name] = convert(hints[name], value, f"{at}{name}", below)
+    missing = [
+        name
+        for name, f in fields.items()
+        if default is None
+        and name not in given
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{at or cls.__name__}: missing {', '.join(missing)}")
+    try:
+        if default is not None:
+            return dataclasses.replace(default, **given)  # type: ignore[type-var]
+        return cls(**given)
+    except ValueError as error:
+        raise UsageError(f"{at}{error}") from error
+
+
+def unknown_key(values: Iterable[str], known: Iterable[str], at: str = "") -> None:
+    """Raise UsageError for the first key that does not exist, naming those that do."""
+    names = sorted(known)
+    for name in values:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UsageError(
+                f"unknown key {at}{name!s}{hint}; the keys are: {', '.join(names) or 'none'}"
+            )
+
+
+def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
+    """`value` as the annotated type; strings are read as on a command line."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise UsageError(f"{at} must be one of {', '.join(map(str, args))}, got {value!r}")
+    if origin in (Union, types.UnionType):
+        return _union(args, value, at, default)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{at} has keys of its own: give {at}.KEY=VALUE, not {value!r}")
+        return build(hint, value, default if isinstance(default, hint) else None, f"{at}.")
+    if origin in (tuple, list):
+        items = _items(value, at)
+        converted = [convert(args[0], item, f"{at}[{i}]") for i, item in enumerate(items)]
+        return tuple(converted) if origin is tuple else converted
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{at} must be a table, got {value!r}")
+        return dict(value)
+    return _scalar(hint, value, at)
+
+
+def _union(args: tuple[Any, ...], value: Any, at: str, default: Any) -> Any:
+    if value is None or (type(None) in args and value in ("none", "None")):
+        return None
+    problem: UsageError | None = None
+    for hint in (a for a in args if a is not type(None)):
+        try:
+            return convert(hint, value, at, default)
+        except UsageError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _scalar(hint: Any, value: Any, at: str) -> Any:
+    readers: dict[Any, tuple[Callable[[str], Any], str]] = {
+        bool: (_bool, "true or false"),
+        int: (_int, "an integer"),
+        float: (_float, "a number"),
+        Path: (Path, "a path"),
+    }
+    if hint is Any or (hint is str and isinstance(value, str)):
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is hint:
+        return value
+    if isinstance(value, str) and hint in readers:
+        try:
+            return readers[hint][0](value.strip())
+        except ValueError:
+            pass
+    expected = readers[hint][1] if hint in readers else "a string"
+    raise UsageError(f"{at} must be {expected}, got {value!r}")
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in _WORDS:
+        raise ValueError(text)
+    return _WORDS[text.lower()]
+
+
+def _int(text: str) -> int:
+    number = _float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
+def _float(text: str) -> float:
+    if text and text[-1].lower() in _SUFFIX and text.lower() not in ("inf", "nan"):
+        return float(text[:-1]) * _SUFFIX[text[-1].lower()]
+    return float(text.replace("_", ""))
+
+
+def _items(value: Any, at: str) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                return list(json.loads(text))
+            except ValueError as error:
+                raise UsageError(f"{at} must be a list, got {value!r}") from error
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return [value]
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default

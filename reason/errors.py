@@ -1,0 +1,40 @@
+"""Errors this project raises on purpose.
+
+* ReasonError
+  - UsageError          a request that cannot be carried out as it stands: a wrong name, key,
+                        value or file; the message says what would be right
+  - BackendError        the model failed or refused; the thread closes with "error"
+    + Unsupported       this backend cannot do what was asked; the message names those that can
+  - ThreadCancelled     somebody stopped this thread from outside
+  - BudgetExceeded      a limit of the run's budget was reached; the run ends, with all it has
+
+Anything else is a bug and is never caught.
+"""
+
+
+class ReasonError(Exception):
+    """The base of every error raised on purpose."""
+
+
+class UsageError(ReasonError):
+    """The request cannot be carried out as it stands."""
+
+
+class BackendError(ReasonError):
+    """The model failed or refused."""
+
+
+class Unsupported(BackendError):
+    """This backend cannot do what was asked."""
+
+
+class ThreadCancelled(ReasonError):
+    """Somebody stopped this thread from outside its method."""
+
+
+class BudgetExceeded(ReasonError):
+    """A limit of the run's budget was reached. `limit` names the field of Budget."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit

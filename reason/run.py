@@ -1,0 +1,97 @@
+"""Run one method on one prompt. Terminal, sweeps, server and trainers all call `solve`."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from reason.backends.base import Backend
+from reason.engine import Engine, Scorer, Sink
+from reason.errors import BudgetExceeded, ReasonError
+from reason.ledger import Budget, Ledger
+from reason.tree import ThreadTree
+from reason.types import Finish, Prompt, Result
+
+
+class Controller(Protocol):
+    """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Everything one run leaves behind."""
+
+    controller: dict[str, Any]
+    prompt: Prompt
+    tree: ThreadTree
+    ledger: Ledger
+    result: Result | None = None
+    error: str | None = None
+    """Why there is no result."""
+    limit: str | None = None
+    """The first limit of the budget that was hit, even where the method still found a result."""
+
+    def account(self) -> dict[str, Any]:
+        """The run in figures; tokens are counted as DESIGN's account of a run defines them."""
+        ledger = self.ledger
+        return {
+            "answer": self.result.answer if self.result else None,
+            "thread": self.result.thread if self.result else None,
+            "controller": self.controller["name"],
+            "critical_path": self.tree.critical_path,
+            "total_tokens": ledger.total_tokens,
+            "longest_sequence": self.tree.longest_sequence,
+            "prompt_tokens": ledger.prompt_tokens,
+            "cached_tokens": ledger.cached_tokens,
+            "threads": ledger.threads,
+            "peak_threads": ledger.peak_threads,
+            "seconds": ledger.seconds,
+            "ttft": ledger.ttft,
+            "limit": self.limit,
+            "error": self.error,
+        }
+
+
+async def solve(
+    controller: Controller,
+    prompt: Prompt,
+    backends: Mapping[str, Backend],
+    *,
+    budget: Budget | None = None,
+    sinks: Iterable[Sink] = (),
+    scorers: Mapping[str, Scorer] | None = None,
+    seed: int | str | None = None,
+    steer: Callable[[Engine], object] | None = None,
+) -> Trajectory:
+    """Run the method to its end, whatever that is; no thread is left open.
+
+    Errors of the project's own become `Trajectory.error`. A cancellation closes every thread and
+    goes on up; a bug does too. `steer` is given the engine first, for `cancel` and `extend`.
+    """
+    engine = Engine(backends, budget=budget, sinks=sinks, scorers=scorers, seed=seed)
+    if steer:
+        steer(engine)
+    result, error = None, None
+    try:
+        async with asyncio.timeout(None) as deadline:
+            engine.limit_seconds(deadline)
+            result = await controller(engine, prompt)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        error = str(engine.exceed("seconds"))
+    except BudgetExceeded as failure:
+        error = str(failure)
+    except ReasonError as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    finally:
+        ending: Finish = "budget" if engine.exceeded else "error" if error else "cancelled"
+        for thread in reversed(list(engine.tree)):  # children before their parents
+            engine.close(thread, None if result else ending, error or "")
+    spec = {"name": type(controller).__name__, **asdict(controller)}
+    limit = engine.exceeded.limit if engine.exceeded else None
+    return Trajectory(spec, prompt, engine.tree, engine.ledger, result, error, limit)

@@ -1,0 +1,126 @@
+"""The values every package passes along. No I/O, and no imports from the project."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, TypedDict
+
+Origin = Literal["prompt", "sampled", "injected"]
+Finish = Literal["eos", "stop", "length", "budget", "cancelled", "error"]
+"""Why a segment or thread ended: end-of-sequence token, stop string or stop token, `max_tokens`
+or the context window, a limit of the run's budget, a cancellation, a failure."""
+
+
+class Message(TypedDict):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | Sequence[Message]
+"""Raw text to continue, or a chat to answer (or to continue, if the assistant spoke last)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A constraint on what may be sampled, for backends that can enforce one."""
+
+    kind: Literal["regex", "json", "ebnf"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample one segment. Raises ValueError for a value out of range."""
+
+    temperature: float = 1.0
+    """0 is greedy decoding."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps every token."""
+    min_p: float = 0.0
+    max_tokens: int = 4096
+    stop: tuple[str, ...] = ()
+    """Stop strings; the one that ended a segment is part of its text."""
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int | None = None
+    grammar: Grammar | None = None
+    priority: int = 0
+    """Higher goes first, on backends that schedule by priority."""
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+        check(self.temperature >= 0, "temperature", ">= 0")
+        check(0 < self.top_p <= 1, "top_p", "in (0, 1]")
+        check(self.top_k >= 0, "top_k", ">= 0 (0 keeps every token)")
+        check(0 <= self.min_p <= 1, "min_p", "in [0, 1]")
+        check(self.max_tokens >= 0, "max_tokens", ">= 0")
+        check(not isinstance(self.stop, str), "stop", "a tuple of strings, not a string")
+        check(all(self.stop), "stop", "without empty strings")
+
+    def but(self, **changes: Any) -> Self:
+        """The same parameters with some changed."""
+        return replace(self, **changes)
+
+
+@dataclass(slots=True)
+class Segment:
+    """A run of tokens with one origin; only "sampled" ones are ever trained on."""
+
+    origin: Origin
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    """One per sampled token, under the model's own distribution (temperature 1); else empty."""
+    finish: Finish | None = None
+    stopped_at: str | None = None
+    """The stop string that ended it."""
+    version: int | None = None
+    """The model's weight version that sampled it, where the backend tells."""
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One line of reasoning: the part of its parent's context it can see, and what it added."""
+
+    id: str
+    """Its place in the tree: "0" is the root, "0.2.1" the second child of the root's third."""
+    model: str
+    parent: "Thread | None" = None
+    kept: int = 0
+    """How many tokens of the parent's context it sees: 0 for a spawned thread."""
+    segments: list[Segment] = field(default_factory=list)
+    finish: Finish | None = None
+    clock: int = 0
+    """Sampled tokens on the longest chain of waiting that ends here."""
+    length: int = 0
+    """Tokens of its context, the inherited ones included."""
+    children: int = 0
+    """How many threads were opened under it."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The whole context as token ids, inherited part first."""
+        inherited = self.parent.ids[: self.kept] if self.parent and self.kept else []
+        for segment in self.segments:
+            inherited += segment.ids
+        return inherited
+
+    @property
+    def text(self) -> str:
+        """What this thread added itself, prompt excluded."""
+        return "".join(s.text for s in self.segments if s.origin != "prompt")
+
+    @property
+    def depth(self) -> int:
+        return self.id.count(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a controller returns: the answer to grade and the thread that holds it."""
+
+    answer: str | None
+    thread: str
+    extra: Mapping[str, Any] = field(default_factory=dict)

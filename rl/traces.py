@@ -1,0 +1,190 @@
+"""What a Countdown model learns to write: search traces of one thread and of many.
+
+One word is one token. `T` is the target, `k` how many children a spawn may have (0: one for every
+first operation).
+
+    <bos> <par> k T a b c d <go>   x op y = r <spawn> T c d r ... <join>     the root
+        then, in place of that block:  <res> x op y = r , PATH | <res> x op y = r fail ... <go>
+        and in the end:                <ans> PATH | fail <eos>
+    <bos> <sub> T c d r <go>       SEARCH <ret> PATH | fail <eos>            a child
+    <bos> <seq> k T a b c d <go>   x op y = r | c d r ; SEARCH ... <ans> PATH | fail <eos>
+
+SEARCH of two numbers lists the four results (`.` where it cannot be the target) and ends with
+`hit` or `no`; of three, it does so for every operation in turn. A child with four numbers or more
+spawns like a root (k = 0) and returns like a child. What the model does not write itself - prompts
+and reports - is context, never a target.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eval.countdown import TARGETS, Numbers, Problem, Step, generate, moves, solve
+
+ROUNDS = 4
+"""Spawns after which a root with a limited width gives up."""
+Words = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One request to the model: the context it is given and what it must write."""
+
+    kind: str
+    context: Words
+    written: Words
+
+
+def path(steps: tuple[Step, ...]) -> Words:
+    """A solution as words, steps separated by commas."""
+    return " , ".join(map(str, steps)).split()
+
+
+def prompt(mode: str, target: int, numbers: Numbers, width: int | None = None) -> Words:
+    """The opening of a thread; `mode` is par, seq or sub, which takes no width."""
+    head = ["<bos>", f"<{mode}>"] + ([] if width is None else [str(width)])
+    return [*head, str(target), *map(str, numbers), "<go>"]
+
+
+def _leaf(numbers: Numbers, target: int, out: Words) -> tuple[Step, ...] | None:
+    x, y = max(numbers), min(numbers)
+    values: dict[str, int | None] = dict.fromkeys("+-*/")
+    for step, _ in moves(numbers):
+        values[step.op] = step.result
+    values["/"] = x if y == 1 else values["/"]
+    for op, value in values.items():
+        out.append(str(value) if value is not None and value <= TARGETS[-1] else ".")
+        if value == target:
+            out.append("hit")
+            return (Step(x, op, y, target),)
+    out.append("no")
+    return None
+
+
+def search(numbers: Numbers, target: int, out: Words) -> tuple[Step, ...] | None:
+    """Exhaustive canonical search in one thread, appended to `out`; the first solution."""
+    if len(numbers) == 2:
+        return _leaf(numbers, target, out)
+    for step, rest in moves(numbers):
+        out += [*str(step).split(), "|", *map(str, rest[:-1])]
+        if len(rest) > 2:
+            out += [str(rest[-1]), ";"]
+        tail = search(rest, target, out)
+        if tail is not None:
+            return (step, *tail)
+    return None
+
+
+def ending(word: str, steps: tuple[Step, ...] | None) -> Words:
+    return [word, *(path(steps) if steps else ["fail"]), "<eos>"]
+
+
+def promising(problem: Problem, k: int, rng: random.Random) -> list[tuple[Step, Numbers]]:
+    """First operations in a random order in which those that lead to a solution tend to lead.
+
+    Weighted shuffle (Efraimidis & Spirakis 2006), weight 8 against 1.
+    """
+
+    def key(move: tuple[Step, Numbers]) -> float:
+        good = solve(move[1], problem.target) is not None
+        return float(rng.random() ** (1 / 8 if good else 1))
+
+    return sorted(moves(problem.numbers), key=key, reverse=True)
+
+
+def child(numbers: Numbers, target: int, rng: random.Random) -> Iterator[Example]:
+    """What a spawned thread writes: one request, or two around a join of its own."""
+    opening = prompt("sub", target, numbers)
+    if len(numbers) > 3:
+        yield from _fan_out(opening, Problem(numbers, target), 0, rng, "child", "<ret>")
+        return
+    written: Words = []
+    found = search(numbers, target, written)
+    yield Example("child", opening, written + ending("<ret>", found))
+
+
+def parallel(problem: Problem, k: int, rng: random.Random) -> Iterator[Example]:
+    """The root's requests of an APR run with k children to a spawn (0: all at once)."""
+    opening = prompt("par", problem.target, problem.numbers, k)
+    yield from _fan_out(opening, problem, k, rng, "root", "<ans>")
+
+
+def _fan_out(
+    opening: Words, problem: Problem, k: int, rng: random.Random, kind: str, last: str
+) -> Iterator[Example]:
+    left = promising(problem, k, rng) if k else list(moves(problem.numbers))
+    context, rounds, width = opening, 0, k or len(left)
+    while left and rounds < ROUNDS:
+        batch, left, rounds = left[:width], left[width:], rounds + 1
+        if k:  # in canonical order, so that what has been listed cannot come again
+            batch.sort(key=moves(problem.numbers).index)
+        written: Words = []
+        report: Words = []
+        best = None
+        for step, rest in batch:
+            tail = solve(rest, problem.target)
+            found = None if tail is None else (step, *tail)
+            best = best or found
+            written += [*str(step).split(), "<spawn>", str(problem.target), *map(str, rest)]
+            report += ["<res>", *(path(found) if found else [*str(step).split(), "fail"])]
+        yield Example(kind, context, [*written, "<join>"])
+        context = [*context, *report, "<go>"]
+        if best:
+            yield Example(kind, context, ending(last, best))
+            return
+    yield Example(kind, context, ending(last, None))
+
+
+def serial(problem: Problem, k: int, rng: random.Random) -> Example:
+    """One thread that does it all: k first operations, or with k = 0 every one, in order."""
+    order = promising(problem, k, rng)[:k] if k else moves(problem.numbers)
+    written: Words = []
+    found = None
+    for step, rest in order:
+        written += [*str(step).split(), "|", *map(str, rest), ";"]
+        tail = search(rest, problem.target, written)
+        if tail is not None:
+            found = (step, *tail)
+            break
+    opening = prompt("seq", problem.target, problem.numbers, k)
+    return Example("serial", opening, written + ending("<ans>", found))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Which examples a stage of training draws, per problem."""
+
+    root: bool = True
+    three: float = 0.25
+    """Share of 3-number problems."""
+    five: float = 0.0
+    """Share of 5-number problems; the rest have 4."""
+    all_children: float = 0.4
+    """Share of roots that spawn every first operation (k = 0)."""
+    children: int = 3
+    """Children drawn of each root, one that succeeds among them if there is one."""
+    serial: float = 0.0
+    """How many serial traces are drawn per problem, on average (at most 1)."""
+
+
+def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
+    """An endless, seeded stream of training examples from the training split."""
+    rng = random.Random(f"traces/{seed}")
+    streams = {n: generate(n, "train", seed) for n in (3, 4, 5)}
+    while True:
+        draw = rng.random()
+        n = 3 if draw < mixture.three else 5 if draw < mixture.three + mixture.five else 4
+        problem = next(streams[n])
+        if mixture.root:
+            wide = n == 5 or rng.random() < mixture.all_children
+            k = 0 if wide else rng.choice((2, 4, 8) if n == 4 else (2, 4))
+            yield from parallel(problem, k, rng)
+        states = [rest for _, rest in moves(problem.numbers)]
+        drawn = rng.sample(states, min(len(states), mixture.children))
+        good = [s for s in states if solve(s, problem.target) is not None]
+        if drawn and good:
+            drawn[0] = rng.choice(good)
+        for state in drawn:
+            yield from child(state, problem.target, rng)
+        if n != 5 and rng.random() < mixture.serial:
+            yield serial(problem, rng.choice((0, 0, 8)), rng)

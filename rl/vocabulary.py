@@ -1,0 +1,44 @@
+"""The tokenizer of the Countdown models: one token per keyword and per integer up to LIMIT."""
+
+from pathlib import Path
+
+from eval.countdown import LIMIT
+
+SPECIAL = [
+    "<pad>",
+    "<bos>",
+    "<eos>",
+    "<par>",
+    "<seq>",
+    "<sub>",
+    "<go>",
+    "<spawn>",
+    "<join>",
+    "<res>",
+    "<ans>",
+    "<ret>",
+]
+WORDS = ["fail", "hit", "no", "|", ";", ",", "=", "+", "-", "*", "/", "."]
+SIZE = 256
+NAMED = [*SPECIAL, *WORDS, *map(str, range(LIMIT + 1))]
+VOCABULARY = [*NAMED, *(f"<unused{i}>" for i in range(SIZE - len(NAMED)))]
+"""The token with id i is VOCABULARY[i]; the unused ones are room for other formats."""
+ID = {word: i for i, word in enumerate(VOCABULARY)}
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write `tokenizer.json` and its config, as transformers and SGLang read them."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    model = Tokenizer(WordLevel(ID, unk_token="<pad>"))
+    model.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(str(folder))
