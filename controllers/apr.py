@@ -16,8 +16,8 @@ from reason.types import Prompt, Result, SamplingParams, Thread
 @dataclass(frozen=True)
 class AdaptiveParallel:
     """What is not well-formed is data, not an error: an unreadable task is left out, a child that
-    never stops returns no result, a spawn beyond `rounds`, `depth` or `most` is not made, and each
-    of these stands in the tree as a note."""
+    never stops returns no result, a spawn beyond `rounds`, `depth` or `most` is not made. A note
+    in the tree says so, but for a task left out among others that could be read."""
 
     width: int = 0
     """Children per spawn that the model is asked for; 0 leaves it to the model."""
@@ -70,11 +70,10 @@ class AdaptiveParallel:
             return await self._think(engine, syntax, thread, sampling, spawned + 1, level)
         before = engine.locate(thread, syntax.block(turn.text))
         after = engine.fork(thread, before)
+        engine.append(after, report)
         try:
-            engine.append(after, report)
             return await self._think(engine, syntax, after, sampling, spawned + 1, level)
         finally:
-            engine.close(after)
             engine.join(thread, [after])
 
     async def _children(
@@ -85,7 +84,11 @@ class AdaptiveParallel:
 
         async def work(child: Thread) -> str | None:
             last = await self._think(engine, syntax, child, sampling, 0, level + 1)
-            return syntax.result(last.segments[-1].text)
+            turn = last.segments[-1]
+            if turn.finish == "length":
+                engine.note(child, "no result", "it never stopped")
+                return None
+            return syntax.result(turn.text)
 
         children = [engine.spawn(thread, syntax.child(task)) for task in tasks]
         results = await engine.map(work, children)

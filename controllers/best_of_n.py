@@ -49,4 +49,5 @@ class BestOfN:
                 if self.enough is not None and score >= self.enough:
                     break
         engine.join(root, heard)
-        return Result(syntax.answer(best.text), best.id, {"score": best_score} if heard else {})
+        extra = {"score": best_score} if best_score > float("-inf") else {}
+        return Result(syntax.answer(best.text), best.id, extra)

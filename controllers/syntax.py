@@ -104,14 +104,15 @@ class TagSyntax:
 
     def tasks(self, text: str) -> list[Task]:
         _, opened, block = text.rpartition("<spawn>")
-        found = re.findall(r"<task>(.*?)</task>", block, re.DOTALL) if opened else []
-        return [Task(str(i), t.strip()) for i, t in enumerate(found, 1) if t.strip()]
+        parts = block.split("<task>")[1:] if opened else []
+        found = (part.partition("</task>") for part in parts)
+        read = [inside.strip() for inside, closed, _ in found if closed and inside.strip()]
+        return [Task(str(i), message) for i, message in enumerate(read, 1)]
 
     def result(self, text: str) -> str | None:
         _, thought, said = text.rpartition("</think>")
-        text = said if thought else text
-        found = re.findall(r"<result>(.*?)</result>", text, re.DOTALL)
-        return (found[-1] if found else text).strip() or None
+        _, _, found = (said if thought else text).rpartition("<result>")
+        return found.partition("</result>")[0].strip() or None
 
     def report(self, tasks: Sequence[Task], results: Sequence[str | None]) -> str:
         lines = [f"<result>{r if r is not None else 'no result'}</result>\n" for r in results]
@@ -134,10 +135,10 @@ class CountdownSyntax:
     stops: tuple[str, ...] = ("<join>",)
 
     def serial(self, problem: Prompt, width: int) -> Prompt:
-        return f"<bos> <seq> {width} {_words(problem)} <go>"
+        return f"<bos> <seq> {_words(problem)} ; {width} <go>"
 
     def parallel(self, problem: Prompt, width: int) -> Prompt:
-        return f"<bos> <par> {width} {_words(problem)} <go>"
+        return f"<bos> <par> {_words(problem)} ; {width} <go>"
 
     def child(self, task: Task) -> Prompt:
         return f"<bos> <sub> {task.message} <go>"

@@ -151,17 +151,16 @@ def _steps_hold(steps: Sequence[Step], problem: Problem) -> bool:
     return pool == [problem.target]
 
 
+_SIGNS = {"\\times": "*", "\\cdot": "*", "\\div": "/", "\u00d7": "*", "\u00f7": "/", "\u2212": "-"}
+_ARITHMETIC = re.compile(r"[0-9\s()+*/-]+")
 _OPS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
 def _expression_holds(text: str, problem: Problem) -> bool:
-    text = text.replace("\\times", "*").replace("×", "*").replace("÷", "/").replace("−", "-")
+    for sign, op in _SIGNS.items():
+        text = text.replace(sign, op)
     text, _, claimed = text.partition("=")
-    if claimed.strip() not in ("", str(problem.target)):
-        return False
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if claimed.strip() not in ("", str(problem.target)) or not _ARITHMETIC.fullmatch(text):
         return False
     used: list[int] = []
 
@@ -175,7 +174,11 @@ def _expression_holds(text: str, problem: Problem) -> bool:
                 return apply(_OPS[type(node.op)], left, right)
         return None
 
-    return value(tree) == problem.target and sorted(used) == sorted(problem.numbers)
+    try:
+        reached = value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return reached == problem.target and sorted(used) == sorted(problem.numbers)
 
 
 def bucket(numbers: Numbers) -> int:
@@ -199,8 +202,11 @@ def split_of(problem: Problem) -> str | None:
 def generate(n: int, split: str, seed: int | str) -> Iterator[Problem]:
     """An endless stream of solvable n-number problems of one split, none twice.
 
-    Raises ValueError for a split that does not exist.
+    Raises ValueError for a split that does not exist, and for fewer than three numbers, of which
+    there are not enough problems.
     """
+    if n < 3:
+        raise ValueError(f"n must be 3 or more, got {n}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     rng = random.Random(f"countdown/{n}/{split}/{seed}")

@@ -60,19 +60,26 @@ def task_of(name: str) -> Countdown:
     return TASKS[name]
 
 
+_NUMBER = r"[0-9]{1,9}"
+_NUMBERS = rf"(?P<numbers>{_NUMBER}(?:(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+|\s+){_NUMBER})+)"
+_TARGET = rf"(?P<target>{_NUMBER})"
+_FORMS = (
+    re.compile(rf"{_NUMBERS}\s*(?:=|->|→|\bto\b)\s*{_TARGET}", re.IGNORECASE),
+    re.compile(
+        rf"(?:make|reach|get)\s+{_TARGET}\s+(?:from|with|using|out\s+of)\s+"
+        rf"(?:the\s+numbers\s+)?{_NUMBERS}",
+        re.IGNORECASE,
+    ),
+)
+
+
 def parse_countdown(text: str) -> Problem | None:
     """A problem from "make 24 from 3 5 7 8" or "3 5 7 8 = 24"; None if the text is neither."""
-    text = text.strip().rstrip(".!?")
-    numbers = r"(\d+(?:(?:\s*,\s*|\s+and\s+|\s*,\s*and\s+|\s+)\d+)+)"
-    forms = (
-        rf"{numbers}\s*(?:=|->|→|to)\s*(?P<target>\d+)",
-        rf"(?:make|reach|get)\s+(?P<target>\d+)\s+(?:from|with|using|out of)\s+(?:the numbers\s+)?{numbers}",
-    )
-    for form in forms:
-        match = re.fullmatch(form, text, re.IGNORECASE)
+    for form in _FORMS:
+        match = form.fullmatch(text.strip().rstrip(".!?"))
         if match:
-            listed = next(g for g in match.groups() if g != match["target"] or " " in g)
-            return Problem(tuple(map(int, re.findall(r"\d+", listed))), int(match["target"]))
+            numbers = tuple(map(int, re.findall(r"\d+", match["numbers"])))
+            return Problem(numbers, int(match["target"]))
     return None
 
 

@@ -5,30 +5,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_BRACES = re.compile(r"\\boxed\s*\{|\\[{}]|[{}]")
+
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` whose braces balance, preferring what follows
-    `</think>`; None if there is none."""
-    _, thought, said = text.rpartition("</think>")
-    return _last_boxed(said) or (_last_boxed(text) if thought else None)
-
-
-def _last_boxed(text: str) -> str | None:
-    end = len(text)
-    while (start := text.rfind("\\boxed{", 0, end)) >= 0:
-        depth = 0
-        for i in range(start + len("\\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[i], 0)
-            if depth == 0:
-                return text[start + len("\\boxed{") : i].strip()
-        end = start
-    return None
+    r"""The content of the last `\boxed{...}` that is not empty and whose braces balance, which is
+    the one after `</think>` where there is one; None if there is none."""
+    last, found = -1, None
+    opened: list[int | None] = []  # where the content of a box begins, None for another brace
+    for brace in _BRACES.finditer(text):
+        if brace[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None and start > last:
+                content = text[start : brace.start()].strip()
+                last, found = (start, content) if content else (last, found)
+        elif not brace[0].startswith(("\\{", "\\}")):
+            opened.append(brace.end() if brace[0] != "{" else None)
+    return found
 
 
 def normalise(answer: str) -> str:
     """The form in which answers are compared as text: spaces, dollar signs and a final period
     do not count, `007`, `7.0` and `+7` are 7."""
-    text = re.sub(r"\s+|\$|\\[,;!]", "", answer).rstrip(".")
+    text = re.sub(r"\s+|\\?\$|\\[,;!]", "", answer).rstrip(".")
     if re.fullmatch(r"[+-]?\d+(\.0*)?", text):
         sign = "-" if text.startswith("-") else ""
         digits = text.lstrip("+-").partition(".")[0].lstrip("0") or "0"

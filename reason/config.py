@@ -46,6 +46,8 @@ def parse_words(words: Iterable[str]) -> Values:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
                 raise UsageError(f"{word!r}: {name} was already given a value of its own")
+        if isinstance(table.get(last), dict):
+            raise UsageError(f"{word!r}: {last} was already given keys of its own")
         table[last] = value
     return tables
 
@@ -103,8 +105,9 @@ def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
     """`value` as the annotated type; strings are read as on a command line."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        if value in args:
-            return value
+        for choice in args:
+            if value == choice or (isinstance(value, str) and value == str(choice)):
+                return choice
         raise UsageError(f"{at} must be one of {', '.join(map(str, args))}, got {value!r}")
     if origin in (Union, types.UnionType):
         return _union(args, value, at, default)
@@ -126,7 +129,7 @@ def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
 
 
 def _union(args: tuple[Any, ...], value: Any, at: str, default: Any) -> Any:
-    if value is None or (type(None) in args and value in ("none", "None")):
+    if type(None) in args and (value is None or value in ("none", "None")):
         return None
     problem: UsageError | None = None
     for hint in (a for a in args if a is not type(None)):
@@ -149,7 +152,7 @@ def _scalar(hint: Any, value: Any, at: str) -> Any:
         return value
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is hint:
+    if type(value) is hint or (hint is Path and isinstance(value, Path)):
         return value
     if isinstance(value, str) and hint in readers:
         try:
@@ -167,7 +170,10 @@ def _bool(text: str) -> bool:
 
 
 def _int(text: str) -> int:
-    number = _float(text)
+    try:
+        return int(text)
+    except ValueError:
+        number = _float(text)  # 4k, 1e3
     if not number.is_integer():
         raise ValueError(text)
     return int(number)

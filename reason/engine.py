@@ -7,30 +7,20 @@ run, on shared backends.
 import asyncio
 import hashlib
 import inspect
-import time
 from bisect import bisect_right
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeVar
 
 from reason import fanout
 from reason.backends.base import Backend
-from reason.errors import BudgetExceeded, Unsupported, UsageError
-from reason.events import Closed, Event, Joined, Noted, Opened, Tokens
-from reason.ledger import Budget, Ledger
+from reason.errors import BackendError, BudgetExceeded, Unsupported, UsageError, finish_of
+from reason.journal import Journal
+from reason.journal import Sink as Sink
+from reason.ledger import Budget
 from reason.steering import Steering
-from reason.tree import ThreadTree
 from reason.types import Finish, Prompt, SamplingParams, Segment, Thread
 
-Sink = Callable[[Event], object]
-"""Gets every event as it happens; must be quick, is never awaited."""
 Scorer = Callable[[Thread, str | None], float | Awaitable[float]]
 """Rates a finished thread and the answer found in it; higher is better."""
 T = TypeVar("T")
@@ -49,21 +39,21 @@ class Engine:
         seed: int | str | None = None,
     ) -> None:
         self.backends = backends
-        self.tree = ThreadTree()
-        self.ledger = Ledger(budget or Budget())
+        self._journal = Journal(budget or Budget(), sinks)
+        self.tree, self.ledger = self._journal.tree, self._journal.ledger
         self.scorers = dict(scorers or {})
         self.seed = seed
         self.exceeded: BudgetExceeded | None = None
         """The first limit of the budget that was hit."""
-        self._sinks = (self.tree.apply, self.ledger.apply, *sinks)
-        self._born = time.monotonic()
         self._steering = Steering(self.tree)
 
     # Threads
 
     def open(self, prompt: Prompt, model: str = "policy") -> Thread:
         """Start the root thread."""
-        return self._open("0", model, prompt=self._backend(model).encode(prompt))
+        if len(self.tree):
+            raise ValueError("a run has one root, which is open already")
+        return self._open("0", model, prompt=self._encode(prompt, model))
 
     def fork(self, thread: Thread, kept: int | None = None) -> Thread:
         """A child that sees the parent's context: its first `kept` tokens, or all of it."""
@@ -75,7 +65,7 @@ class Engine:
     def spawn(self, thread: Thread, prompt: Prompt, model: str | None = None) -> Thread:
         """A child that starts afresh from its own prompt, on another model if asked."""
         model = model or thread.model
-        ids = self._backend(model).encode(prompt)
+        ids = self._encode(prompt, model)
         return self._open(self._child_id(thread), model, parent=thread, prompt=ids)
 
     def locate(self, thread: Thread, character: int) -> int:
@@ -92,31 +82,24 @@ class Engine:
         if isinstance(what, str):
             what = [Segment("injected", what, self._backend(thread.model).encode(what))]
         for segment in what:
-            self._emit(
-                Tokens(
-                    thread=thread.id,
-                    segment=len(thread.segments),
-                    origin="injected",
-                    text=segment.text,
-                    ids=tuple(segment.ids),
-                    at=self._at(),
-                )
-            )
+            self._journal.added(thread, "injected", segment.text, segment.ids)
 
     def join(self, thread: Thread, children: Iterable[Thread]) -> None:
         """The thread has waited for these children: its clock moves to the slowest of them."""
-        self._emit(Joined(thread=thread.id, children=tuple(c.id for c in children), at=self._at()))
+        self._journal.joined(thread, children)
 
     def note(self, thread: Thread, name: str, value: Any) -> None:
         """Put a decision on record: a vote, a score, a rejection."""
-        self._emit(Noted(thread=thread.id, name=name, value=value, at=self._at()))
+        self._journal.noted(thread, name, value)
 
     def close(self, thread: Thread, finish: Finish | None = None, detail: str = "") -> None:
-        """End a thread; without a reason given, with that of its last segment."""
-        if thread.finish is None:
-            last = thread.segments[-1].finish if thread.segments else None
-            reason = finish or last or "eos"
-            self._emit(Closed(thread=thread.id, finish=reason, detail=detail, at=self._at()))
+        """End a thread and what is still open below it; without a reason given, each with that of
+        its last segment."""
+        for each in reversed(list(self.tree.below(thread))):  # children before their parents
+            if each.finish is None:
+                last = each.segments[-1].finish if each.segments else None
+                stopped: Finish | None = "cancelled" if self._steering.stopped(each) else None
+                self._journal.closed(each, stopped or finish or last or "eos", detail)
 
     # Sampling
 
@@ -126,57 +109,52 @@ class Engine:
         Raises BudgetExceeded when a limit of the run ends it; what was sampled is kept.
         """
         self._steering.check(thread)
-        index = len(thread.segments)
-        room, limit = self.ledger.room(thread)
-        params = params.but(
-            max_tokens=int(min(params.max_tokens, room)), seed=self._seed(thread, index, params)
-        )
-        bound = params.max_tokens == room
-        if not params.max_tokens:
-            self._emit(self._ended(thread, index, "budget" if bound else "length"))
-        else:
-            await self._sample(thread, index, params, bound)
-        segment = thread.segments[index]
-        if segment.finish == "budget":
-            raise self.exceed(limit if bound else self.ledger.room(thread)[1])
-        return segment
+        if thread.finish is not None:
+            raise RuntimeError(f"thread {thread.id} has ended; a fork of it can go on")
+        index, start = len(thread.segments), thread.length
+        finish: Finish | None = None
+        while finish is None:  # more than once only if the budget is extended meanwhile
+            done = thread.length - start
+            left, room = params.max_tokens - done, self.ledger.room(thread)[0]
+            if min(left, room) < 1:
+                finish = "length" if left < 1 else "budget"
+                self._journal.ended(thread, index, finish)
+            else:
+                place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
+                request = params.but(
+                    max_tokens=int(min(left, room)), seed=self._seed(place, params)
+                )
+                finish = await self._request(thread, index, request, room < left)
+        if finish == "budget":
+            raise self.exceed(self.ledger.room(thread)[1])
+        return thread.segments[index]
 
-    async def _sample(
+    async def _request(
         self, thread: Thread, index: int, params: SamplingParams, bound: bool
-    ) -> None:
-        ledger, finish = self.ledger, None
+    ) -> Finish | None:
+        """One request to the model; None if it was the budget that ended it. `bound`: whether
+        `max_tokens` is the room the budget left, rather than what was asked for."""
+        finish: Finish | None = None
+        sampled = 0
         stream = self._backend(thread.model).generate(thread.ids, params)
-
-        def ended(how: Finish) -> None:
-            self._emit(self._ended(thread, index, how))
-
-        with self._steering.working_for(thread, ended):
-            async with aclosing(stream) as chunks:
-                async for c in chunks:
-                    finish = c.finish
-                    if finish == "length" and bound:
-                        finish = "budget"
-                    usage = c.usage
-                    self._emit(
-                        Tokens(
-                            thread=thread.id,
-                            segment=index,
-                            origin="sampled",
-                            text=c.text,
-                            ids=c.ids,
-                            logprobs=c.logprobs,
-                            finish=finish,
-                            stopped_at=c.stopped_at,
-                            version=c.version,
-                            prompt_tokens=usage.prompt_tokens if usage else 0,
-                            cached_tokens=usage.cached_tokens if usage else 0,
-                            at=time.monotonic() - self._born,
-                        )
-                    )
-                    if finish or ledger.total_tokens >= ledger.budget.total_tokens:
-                        break
-        if finish is None:  # siblings spent what was left of the total
-            ended("budget")
+        with self._steering.working_for(thread):
+            try:
+                async with aclosing(stream) as chunks:
+                    async for c in chunks:
+                        sampled += len(c.ids)
+                        finish = c.finish
+                        if bound and finish == "length" and sampled >= params.max_tokens:
+                            finish = None
+                        self._journal.sampled(thread, index, c, finish)
+                        if self._steering.stopped(thread):
+                            await asyncio.sleep(0)  # by a sink just now: be cancelled here
+                        if c.finish or self.ledger.room(thread)[0] < 1:
+                            return finish
+                raise BackendError(f"{thread.model} stopped answering without saying why")
+            except BaseException as error:
+                if finish is None:
+                    self._journal.ended(thread, index, finish_of(error))
+                raise
 
     async def score(self, thread: Thread, model: str | None = None) -> list[float]:
         """Log-probabilities of the thread's last segment, under its own or another model.
@@ -224,7 +202,7 @@ class Engine:
     def extend(self, budget: Budget) -> None:
         """Go on under another budget."""
         self.ledger.budget = budget
-        self._steering.limit(budget.seconds - self._at())
+        self._steering.limit(budget.seconds - self._journal.now())
 
     def limit_seconds(self, deadline: asyncio.Timeout) -> None:
         """Let this timeout, in which the run takes place, follow the budget's seconds."""
@@ -237,8 +215,6 @@ class Engine:
         error = BudgetExceeded(limit, f"{limit} reached its limit of {allowed:g}")
         self.exceeded = self.exceeded or error
         return error
-
-    # Events
 
     def _open(
         self,
@@ -254,41 +230,10 @@ class Engine:
             raise self.exceed(full)
         if parent:
             self._steering.check(parent)
-        self._emit(
-            Opened(
-                thread=thread_id,
-                model=model,
-                parent=parent.id if parent else None,
-                kept=kept,
-                at=self._at(),
-            )
-        )
-        thread = self.tree[thread_id]
+        thread = self._journal.opened(thread_id, model, parent, kept)
         if prompt:
-            text = self._backend(model).decode(prompt)
-            self._emit(
-                Tokens(
-                    thread=thread_id,
-                    segment=0,
-                    origin="prompt",
-                    text=text,
-                    ids=tuple(prompt),
-                    at=self._at(),
-                )
-            )
+            self._journal.added(thread, "prompt", self._backend(model).decode(prompt), prompt)
         return thread
-
-    def _ended(self, thread: Thread, segment: int, finish: Finish) -> Tokens:
-        return Tokens(
-            thread=thread.id, segment=segment, origin="sampled", finish=finish, at=self._at()
-        )
-
-    def _emit(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink(event)
-
-    def _at(self) -> float:
-        return time.monotonic() - self._born
 
     def _backend(self, model: str) -> Backend:
         if model not in self.backends:
@@ -296,13 +241,19 @@ class Engine:
             raise UsageError(f"no model has the role {model!r}; there is: {known}")
         return self.backends[model]
 
+    def _encode(self, prompt: Prompt, model: str) -> list[int]:
+        ids = self._backend(model).encode(prompt)
+        if not ids:
+            raise UsageError("the prompt is empty")
+        return ids
+
     def _child_id(self, thread: Thread) -> str:
         return f"{thread.id}.{thread.children}"
 
-    def _seed(self, thread: Thread, segment: int, params: SamplingParams) -> int | None:
+    def _seed(self, place: str, params: SamplingParams) -> int | None:
         """Depends on the place in the tree, not on who ran first."""
         base = params.seed if self.seed is None else self.seed
         if base is None:
             return None
-        digest = hashlib.blake2b(f"{base}/{thread.id}/{segment}".encode(), digest_size=4).digest()
+        digest = hashlib.blake2b(f"{base}/{place}".encode(), digest_size=4).digest()
         return int.from_bytes(digest) >> 1

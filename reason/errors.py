@@ -11,6 +11,10 @@
 Anything else is a bug and is never caught.
 """
 
+import asyncio
+
+from reason.types import Finish
+
 
 class ReasonError(Exception):
     """The base of every error raised on purpose."""
@@ -38,3 +42,12 @@ class BudgetExceeded(ReasonError):
     def __init__(self, limit: str, message: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+def finish_of(error: BaseException) -> Finish:
+    """How a thread ends that is ended by this error."""
+    if isinstance(error, BudgetExceeded):
+        return "budget"
+    if isinstance(error, ThreadCancelled | asyncio.CancelledError):
+        return "cancelled"
+    return "error"

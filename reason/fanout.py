@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from reason.errors import BudgetExceeded, ReasonError, ThreadCancelled
+from reason.errors import ReasonError, finish_of
 from reason.types import Finish, Thread
 
 T = TypeVar("T")
@@ -19,8 +19,15 @@ async def map_threads(
     close: Close, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
 ) -> list[T | None]:
     """`fn` of every thread, run at once; None for one that fails. A bug stops all."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run(close, fn, thread)) for thread in threads]
+    tasks = [asyncio.create_task(_run(close, fn, thread)) for thread in threads]
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await _stop(close, tasks, threads)
+    for task in tasks:  # the bug comes before those that were stopped because of it
+        if not task.cancelled():
+            task.result()
     return [task.result() for task in tasks]
 
 
@@ -46,27 +53,39 @@ async def race_threads(
     try:
         yield finished()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for thread in threads:  # one that was stopped before it ever ran
-            close(thread, "cancelled")
+        await _stop(close, tasks, threads)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()  # or here, if the block was left before it was seen
 
 
 async def _run(close: Close, fn: Callable[[Thread], Awaitable[T]], thread: Thread) -> T | None:
+    """A thread is closed by the call that ran it. Its failure is data, a bug goes on up."""
     try:
         value = await fn(thread)
-    except BudgetExceeded as error:
-        close(thread, "budget", str(error))
-        return None
-    except ThreadCancelled as error:
-        close(thread, "cancelled", str(error))
-        return None
     except ReasonError as error:
-        close(thread, "error", str(error))
+        close(thread, finish_of(error), str(error))
         return None
-    except asyncio.CancelledError:
-        close(thread, "cancelled")
+    except BaseException as error:
+        close(thread, finish_of(error), str(error))
         raise
     close(thread)
     return value
+
+
+async def _stop(
+    close: Close, tasks: Sequence[asyncio.Task[Any]], threads: Sequence[Thread]
+) -> None:
+    """Cancel what still runs and see it end, even if this is cancelled meanwhile."""
+    for task in tasks:
+        task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for thread in threads:  # one that was stopped before it ever ran
+        close(thread, "cancelled")
+    if cancelled:
+        raise cancelled

@@ -58,9 +58,8 @@ class Ledger:
                 self.total_tokens += len(event.ids)
                 if self.ttft is None and event.ids:
                     self.ttft = event.at
-                if event.finish:
-                    self.prompt_tokens += event.prompt_tokens
-                    self.cached_tokens += event.cached_tokens
+                self.prompt_tokens += event.prompt_tokens
+                self.cached_tokens += event.cached_tokens
         elif isinstance(event, Opened):
             self.threads += 1
             self._alive += 1
@@ -69,14 +68,14 @@ class Ledger:
             self._alive -= 1
 
     def room(self, thread: Thread) -> tuple[float, str]:
-        """How many more tokens this thread may sample, and which limit says so."""
-        left = {
-            "total_tokens": self.budget.total_tokens - self.total_tokens,
-            "critical_path": self.budget.critical_path - thread.clock,
-            "context": self.budget.context - thread.length,
-        }
-        limit = min(left, key=lambda name: left[name])
-        return max(left[limit], 0), limit
+        """How many more tokens this thread may sample, none if under 1, and which limit says so."""
+        budget = self.budget
+        left, limit = budget.total_tokens - self.total_tokens, "total_tokens"
+        if budget.critical_path - thread.clock < left:
+            left, limit = budget.critical_path - thread.clock, "critical_path"
+        if budget.context - thread.length < left:
+            left, limit = budget.context - thread.length, "context"
+        return left, limit
 
     def full(self, depth: int) -> str | None:
         """The limit that forbids one more thread at this depth, if one does."""

@@ -1,10 +1,10 @@
 """A run on disk: one header line, then one line per event; and back."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
+from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Recorder:
         self._flushed = 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO | None = path.open("wb", buffering=1 << 16)
+            self._file: BufferedWriter | None = BufferedWriter(FileIO(path, "w"), 1 << 16)
         except OSError as error:
             raise UsageError(f"cannot record to {path}: {error.strerror}") from error
         self._write(json.dumps({"reason": VERSION, **header}).encode() + b"\n")
@@ -66,8 +66,8 @@ class Recorder:
     def _give_up(self, error: OSError) -> None:
         self.error = f"recording to {self.path} stopped: {error.strerror}"
         if self._file is not None:
-            os.close(self._file.fileno())  # closing the file itself would flush, and fail, again
-            self._file = None
+            file, self._file = self._file, None
+            file.raw.close()  # closing the file itself would flush, and fail, again
 
 
 def read(path: Path) -> tuple[dict[str, Any], Iterator[Event]]:
@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[dict[str, Any], Iterator[Event]]:
     try:
         header = json.loads(lines[0])
         version = header["reason"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} is no recorded run: its first line is not a header") from error
     if version != VERSION:
         raise UsageError(f"{path} has recording version {version}; this program reads {VERSION}")
@@ -95,5 +95,5 @@ def _events(path: Path, lines: list[bytes]) -> Iterator[Event]:
     for number in range(1, complete):
         try:
             yield from_json(lines[number])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UsageError(f"{path}, line {number + 1}: not an event ({error})") from error

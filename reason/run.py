@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from reason.backends.base import Backend
 from reason.engine import Engine, Scorer, Sink
-from reason.errors import BudgetExceeded, ReasonError
+from reason.errors import BudgetExceeded, ReasonError, finish_of
 from reason.ledger import Budget, Ledger
 from reason.tree import ThreadTree
 from reason.types import Finish, Prompt, Result
@@ -76,22 +76,25 @@ async def solve(
     if steer:
         steer(engine)
     result, error = None, None
+    ending: Finish | None = None
     try:
         async with asyncio.timeout(None) as deadline:
             engine.limit_seconds(deadline)
             result = await controller(engine, prompt)
     except TimeoutError:
+        ending = "budget" if deadline.expired() else "error"
         if not deadline.expired():
             raise
         error = str(engine.exceed("seconds"))
-    except BudgetExceeded as failure:
-        error = str(failure)
-    except ReasonError as failure:
-        error = f"{type(failure).__name__}: {failure}"
+    except BaseException as failure:
+        ending, error = finish_of(failure), str(failure)
+        if not isinstance(failure, ReasonError):
+            raise
+        if not isinstance(failure, BudgetExceeded):
+            error = f"{type(failure).__name__}: {failure}"
     finally:
-        ending: Finish = "budget" if engine.exceeded else "error" if error else "cancelled"
-        for thread in reversed(list(engine.tree)):  # children before their parents
-            engine.close(thread, None if result else ending, error or "")
+        if len(engine.tree):
+            engine.close(engine.tree.root, ending, error or "")
     spec = {"name": type(controller).__name__, **asdict(controller)}
     limit = engine.exceeded.limit if engine.exceeded else None
     return Trajectory(spec, prompt, engine.tree, engine.ledger, result, error, limit)

@@ -54,7 +54,10 @@ class ThreadTree:
         if event.segment == len(segments):
             segments.append(Segment(event.origin))
         segment = segments[event.segment]
-        segment.text += event.text
+        # Held by a local name only, so that CPython extends the string in place of copying it.
+        text, segment.text = segment.text, ""
+        text += event.text
+        segment.text = text
         segment.ids += event.ids
         segment.logprobs += event.logprobs
         thread.length += len(event.ids)
@@ -76,6 +79,14 @@ class ThreadTree:
 
     def __len__(self) -> int:
         return len(self._threads)
+
+    def below(self, thread: Thread) -> Iterator[Thread]:
+        """The thread and all that was opened under it, parents before their children."""
+        waiting = [thread]
+        while waiting:
+            top = waiting.pop()
+            yield top
+            waiting += [self._threads[f"{top.id}.{i}"] for i in reversed(range(top.children))]
 
     @property
     def root(self) -> Thread:

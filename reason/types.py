@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Literal, Self, TypedDict
 
 Origin = Literal["prompt", "sampled", "injected"]
@@ -51,7 +52,7 @@ class SamplingParams:
             if not ok:
                 raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
-        check(self.temperature >= 0, "temperature", ">= 0")
+        check(0 <= self.temperature < inf, "temperature", ">= 0 and finite")
         check(0 < self.top_p <= 1, "top_p", "in (0, 1]")
         check(self.top_k >= 0, "top_k", ">= 0 (0 keeps every token)")
         check(0 <= self.min_p <= 1, "min_p", "in [0, 1]")
@@ -102,10 +103,15 @@ class Thread:
     @property
     def ids(self) -> list[int]:
         """The whole context as token ids, inherited part first."""
-        inherited = self.parent.ids[: self.kept] if self.parent and self.kept else []
-        for segment in self.segments:
-            inherited += segment.ids
-        return inherited
+        parts: list[list[int]] = []
+        thread, end = self, self.length
+        while True:
+            own = [i for segment in thread.segments for i in segment.ids]
+            parts.append(own[: max(end - thread.kept, 0)])
+            end = min(end, thread.kept)
+            if not end or thread.parent is None:
+                return [i for part in reversed(parts) for i in part]
+            thread = thread.parent
 
     @property
     def text(self) -> str:

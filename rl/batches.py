@@ -34,7 +34,7 @@ def buckets(size: int) -> list[int]:
 
 
 def block(mixture: Mixture, size: int, batches: int, seed: str) -> Iterator[Batch]:
-    """`batches` batches of `size` tokens each, shuffled. Examples too long for a row are left out."""
+    """`batches` shuffled batches of `size` tokens; examples too long for a row are left out."""
     lengths = buckets(size)
     waiting: dict[int, list[Example]] = {n: [] for n in lengths}
     ready: list[tuple[int, list[Example]]] = []

@@ -62,7 +62,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     above = torch.full((length, length), -1e4, dtype=q.dtype).triu(1)
-    return (scores + above).softmax(-1) @ v
+    mixed: Tensor = (scores + above).softmax(-1) @ v
+    return mixed
 
 
 def _before(layer: Any, head: int) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:

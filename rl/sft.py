@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -47,7 +47,7 @@ class Stage:
     """Peak learning rate of the matrices."""
     adamw: float
     """Peak learning rate of everything else."""
-    mixture: Mixture = Mixture()
+    mixture: Mixture = field(default_factory=Mixture)
     warmup: int = 50
     """Steps."""
     decay_from: float = 0.5
@@ -60,7 +60,7 @@ class Recipe:
     """A whole training run."""
 
     stage: tuple[Stage, ...]
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
     start: str = ""
     """A checkpoint folder to start from, instead of random weights."""
     batch: int = 1920
@@ -125,7 +125,7 @@ class Training:
             for before in range(stage.blocks):
                 if number >= self.done:
                     if index != self.stage:
-                        self._start_stage(index)
+                        self.start_stage(index)
                     yield number, stage, before
                 number += 1
 
@@ -138,14 +138,15 @@ class Training:
             factor = min(1.0, (step + 1) / stage.warmup)
             if done > stage.decay_from:
                 factor *= max(stage.floor, (1 - done) / (1 - stage.decay_from))
-            losses.append(self._step(batch, factor))
+            losses.append(self.step(batch, factor))
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             raise FloatingPointError(f"the loss became {mean} in block {number}")
         self.done = number + 1
         return mean
 
-    def _step(self, batch: Batch, factor: float) -> torch.Tensor:
+    def step(self, batch: Batch, factor: float) -> torch.Tensor:
+        """One update at this share of the peak learning rates; the loss before it."""
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
@@ -159,7 +160,8 @@ class Training:
         self.tokens += batch.tokens
         return loss.detach()
 
-    def _start_stage(self, index: int) -> None:
+    def start_stage(self, index: int) -> None:
+        """Begin a stage with fresh optimiser state."""
         stage, self.stage = self.recipe.stage[index], index
         named = list(self.model.named_parameters())
         matrices = [p for name, p in named if p.dim() == 2 and "embed" not in name]
@@ -217,7 +219,7 @@ class Training:
         tensors = load_file(self.folder / f"state-{self.done}.safetensors")
         for name, p in self.model.named_parameters():
             p.data.copy_(tensors[f"model/{name}"])
-        self._start_stage(progress["stage"])
+        self.start_stage(progress["stage"])
         for number, optimizer in enumerate(self._optimizers):
             state = optimizer.state_dict()
             state["state"] = {}

@@ -3,11 +3,11 @@
 One word is one token. `T` is the target, `k` how many children a spawn may have (0: one for every
 first operation).
 
-    <bos> <par> k T a b c d <go>   x op y = r <spawn> T c d r ... <join>     the root
+    <bos> <par> T a b c d ; k <go>   x op y = r <spawn> T c d r ... <join>     the root
         then, in place of that block:  <res> x op y = r , PATH | <res> x op y = r fail ... <go>
         and in the end:                <ans> PATH | fail <eos>
-    <bos> <sub> T c d r <go>       SEARCH <ret> PATH | fail <eos>            a child
-    <bos> <seq> k T a b c d <go>   x op y = r | c d r ; SEARCH ... <ans> PATH | fail <eos>
+    <bos> <sub> T c d r <go>         SEARCH <ret> PATH | fail <eos>            a child
+    <bos> <seq> T a b c d ; k <go>   x op y = r | c d r ; SEARCH ... <ans> PATH | fail <eos>
 
 SEARCH of two numbers lists the four results (`.` where it cannot be the target) and ends with
 `hit` or `no`; of three, it does so for every operation in turn. A child with four numbers or more
@@ -42,8 +42,8 @@ def path(steps: tuple[Step, ...]) -> Words:
 
 def prompt(mode: str, target: int, numbers: Numbers, width: int | None = None) -> Words:
     """The opening of a thread; `mode` is par, seq or sub, which takes no width."""
-    head = ["<bos>", f"<{mode}>"] + ([] if width is None else [str(width)])
-    return [*head, str(target), *map(str, numbers), "<go>"]
+    tail = [] if width is None else [";", str(width)]
+    return ["<bos>", f"<{mode}>", str(target), *map(str, numbers), *tail, "<go>"]
 
 
 def _leaf(numbers: Numbers, target: int, out: Words) -> tuple[Step, ...] | None:

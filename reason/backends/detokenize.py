@@ -6,6 +6,7 @@ Decode = Callable[[Sequence[int]], str]
 
 _WINDOW = 24
 _OVERLAP = 8
+_RUN = 32
 _REPLACEMENT = "\ufffd"
 
 
@@ -31,12 +32,21 @@ class Detokenizer:
         end = len(text) if last else len(text) - _unfinished(text)
         new = text[self._sent : end]
         self._sent = max(self._sent, end)
-        if len(self._window) > _WINDOW and end == self._sent:
-            # The overlap keeps the left context that joining spaces and partial bytes depend on.
-            self._window = self._window[-_OVERLAP:]
-            rest = self._decode(self._window)
-            self._sent = len(rest) - (len(text) - end)
+        held = len(text) - self._sent
+        if len(self._window) > _WINDOW and held < _OVERLAP // 2:
+            self._window, rest = self._shorter()
+            self._sent = len(rest) - held
         return new
+
+    def _shorter(self) -> tuple[list[int], str]:
+        """The end of the window and its text: joining spaces depend on what is to the left, and
+        bytes on where their character began."""
+        for overlap in range(_OVERLAP, 2 * _OVERLAP):
+            window = self._window[-overlap:]
+            text = self._decode(window)
+            if not text.startswith(_REPLACEMENT):
+                break
+        return window, text
 
 
 def _unfinished(text: str) -> int:
@@ -44,7 +54,7 @@ def _unfinished(text: str) -> int:
     held = len(text) - len(text.rstrip(_REPLACEMENT))
     # A long run is not a character in the making but bytes that never were UTF-8; only its last
     # character can still change then.
-    return held if held <= _OVERLAP // 2 else min(held, 3)
+    return held if held <= _RUN else 3
 
 
 class StopStrings:

@@ -1,12 +1,19 @@
 """Choosing the next token of many requests at once, each by its own parameters and seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from reason.types import SamplingParams
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_HEAD = 1024
+"""How many of the likeliest tokens are looked at before all of them."""
+
 _COLDEST = 1e-5
 """Below this temperature dividing by it would overflow; decoding is greedy."""
 
@@ -20,6 +27,17 @@ class Settings:
     top_k: npt.NDArray[np.int64]
     min_p: npt.NDArray[np.float32]
     seed: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, params: Sequence[SamplingParams], seeds: Sequence[int]) -> Self:
+        """Columns of the parameters of some requests; seeds in [0, 2**64)."""
+        return cls(
+            np.array([p.temperature for p in params], np.float32),
+            np.array([p.top_p for p in params], np.float32),
+            np.array([p.top_k for p in params], np.int64),
+            np.array([p.min_p for p in params], np.float32),
+            np.array(seeds, np.uint64),
+        )
 
     def random(self) -> npt.NDArray[np.int64]:
         """Rows that are sampled; the others are greedy."""
@@ -106,14 +124,47 @@ def _draw_truncated(
     rows: npt.NDArray[np.int64],
     noise: torch.Tensor,
 ) -> torch.Tensor:
-    values, order = scaled.sort(-1, descending=True, stable=True)
-    top_k = _tensor(settings.top_k[rows], scaled)[:, None]
-    rank = torch.arange(values.shape[-1], device=scaled.device)
-    values = values.masked_fill((top_k > 0) & (rank >= top_k), float("-inf"))
-    probabilities = torch.softmax(values, -1)
-    before = probabilities.cumsum(-1, dtype=torch.float64) - probabilities
-    drop = before >= _tensor(settings.top_p[rows], scaled)[:, None]
-    drop |= probabilities < _tensor(settings.min_p[rows], scaled)[:, None] * probabilities[:, :1]
+    top_k, top_p, min_p = (
+        _tensor(column[rows], scaled)[:, None]
+        for column in (settings.top_k, settings.top_p, settings.min_p)
+    )
+    everything = torch.softmax(scaled, -1)
+    size = everything.shape[-1]
+    if size <= _HEAD:
+        values, order = everything.sort(stable=True, dim=-1, descending=True)
+        return _draw_sorted(values, order, top_k, top_p, min_p, noise)
+    # Sorting a large vocabulary is slow, and the likeliest tokens are nearly always enough. Each
+    # row decides for itself, so that the others cannot change its result.
+    values, order = everything.topk(_HEAD)
+    enough = (top_k > 0) & (top_k <= _HEAD)
+    last = (values.sum(-1, keepdim=True) > top_p) | (values[:, -1:] < min_p * values[:, :1])
+    enough |= (top_k == 0) & last
+    drawn = _draw_sorted(values, order, top_k, top_p, min_p, noise)
+    rest = (~enough[:, 0]).nonzero()[:, 0]
+    if len(rest):
+        values, order = everything[rest].sort(stable=True, dim=-1, descending=True)
+        drawn[rest] = _draw_sorted(
+            values, order, top_k[rest], top_p[rest], min_p[rest], noise[rest]
+        )
+    return drawn
+
+
+def _draw_sorted(
+    values: torch.Tensor,
+    order: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    noise: torch.Tensor,
+) -> torch.Tensor:
+    """Draw from what the limits leave of descending probabilities; `order` has their tokens."""
+    rank = torch.arange(values.shape[-1], device=values.device)
+    drop = (top_k > 0) & (rank >= top_k)
+    values = values.masked_fill(drop, 0.0)
+    before = values.cumsum(-1, dtype=torch.float64)
+    mass = torch.where(top_k > 0, before[:, -1:], 1.0)
+    drop |= before - values >= top_p * mass
+    drop |= values < min_p * values[:, :1]
     drop[:, 0] = False
-    place = _draw(probabilities.masked_fill(drop, 0.0), noise)
+    place = _draw(values.masked_fill(drop, 0.0), noise)
     return order.gather(-1, place[:, None])[:, 0]

@@ -94,11 +94,11 @@ class ScriptedBackend:
                 end = text.index(stop) + len(stop)
                 ends.append((len(self._encode(text[:end])), stop))
         ends += [(ids.index(token) + 1, "") for token in params.stop_token_ids if token in ids]
-        end, stop = min(ends, key=lambda e: e[0], default=(len(ids), None))
+        end, which = min(ends, key=lambda e: e[0], default=(len(ids), None))
         room = max(min(params.max_tokens, self.info.context - used), 0)
         if end > room:
             return ids[:room], "length", None
-        return ids[:end], "eos" if stop is None else "stop", stop or None
+        return ids[:end], "eos" if which is None else "stop", which or None
 
     async def score(self, ids: Sequence[int], start: int) -> list[float]:
         return [LOGPROB] * (len(ids) - start)

@@ -1,0 +1,82 @@
+"""The JSON files of an evaluation's folder: written whole or not at all, and the same run again."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reason.errors import UsageError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put `value` (dataclasses and structs too) in place of the file, in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    data = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2) + b"\n"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What the file holds, None if there is no file. Raises UsageError for anything else."""
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from error
+
+
+def discard(path: Path) -> None:
+    """Remove the file if there is one."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot remove {path}: {error.strerror}") from error
+
+
+def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
+    """Write the configuration into a new folder; in one that has begun, insist on the same.
+
+    Raises UsageError that names every key that differs, with both values.
+    """
+    resolved = msgspec.json.decode(msgspec.json.encode(dict(config), enc_hook=str))
+    there = read_json(path)
+    if there is None:
+        if begun:
+            raise UsageError(f"{path.parent} holds samples but no {path.name}: give another folder")
+        write_json(path, resolved)
+        return
+    old, new = dict(_flat(there)), dict(_flat(resolved))
+    changed = [
+        f"{key} ({_shown(old, key)} there, {_shown(new, key)} now)"
+        for key in sorted(old.keys() | new.keys())
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+    if changed:
+        raise UsageError(
+            f"{path.parent} holds another evaluation; what differs: {', '.join(changed)}. "
+            "Give the same options to resume it, or another folder."
+        )
+
+
+def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and (value or not at):
+        for key, below in value.items():
+            yield from _flat(below, f"{at}.{key}" if at else key)
+    else:
+        yield at, value
+
+
+def _shown(table: Mapping[str, Any], key: str) -> str:
+    return json.dumps(table[key], ensure_ascii=False) if key in table else "absent"

@@ -1,0 +1,144 @@
+"""What the samples of an evaluation add up to. Deterministic, and free of wall-clock figures.
+
+The question is the sampling unit: samples of the same question are not independent, so intervals
+are over questions, and answer for questions like these rather than for this very set. Nothing is
+dropped: errors, time-outs and missing answers count as wrong.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import NormalDist, fmean, stdev
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from eval.samples import Sample
+
+CONFIDENCE = 0.95
+Figure = Literal["critical_path", "longest_sequence", "total_tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A share of questions with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a figure is distributed over samples; percentiles are interpolated linearly."""
+
+    mean: float
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One evaluation in figures; shares are of all samples, in 0..1."""
+
+    questions: int
+    samples: int
+    accuracy: Estimate
+    """Mean over questions of the share of samples that were correct (avg@k for k repeats)."""
+    critical_path: Spread
+    total_tokens: int
+    """Sum over samples."""
+    tokens_per_sample: Spread
+    longest_sequence: Spread
+    threads: Spread
+    spawned: float
+    """Share that opened threads beyond the root, by spawning or forking."""
+    truncated: float
+    """Share whose answering thread was cut off by its length or the budget."""
+    limited: float
+    """Share that hit a limit of the budget anywhere, with or without a result."""
+    unanswered: float
+    false_claims: float
+    """Share that gave an answer, and a wrong one."""
+    errors: int
+    """Samples in which the model failed; resuming the evaluation tries them again."""
+    cached: float
+    """Share of the prompt tokens that a prefix cache answered."""
+
+
+def measure(samples: Iterable[Sample]) -> Metrics:
+    """All figures of at least one sample; the order of the samples does not matter."""
+    rows = sorted(samples, key=lambda row: row.key)
+    prompt = sum(row.prompt_tokens for row in rows)
+
+    def share(flags: Iterable[bool]) -> float:
+        return sum(flags) / len(rows)
+
+    return Metrics(
+        questions=len({row.id for row in rows}),
+        samples=len(rows),
+        accuracy=accuracy(rows),
+        critical_path=spread([row.critical_path for row in rows]),
+        total_tokens=sum(row.total_tokens for row in rows),
+        tokens_per_sample=spread([row.total_tokens for row in rows]),
+        longest_sequence=spread([row.longest_sequence for row in rows]),
+        threads=spread([row.threads for row in rows]),
+        spawned=share(row.threads > 1 for row in rows),
+        truncated=share(row.finish in ("length", "budget") for row in rows),
+        limited=share(row.limit is not None for row in rows),
+        unanswered=share(row.answer is None for row in rows),
+        false_claims=share(row.answer is not None and not row.correct for row in rows),
+        errors=sum(row.failed for row in rows),
+        cached=sum(row.cached_tokens for row in rows) / prompt if prompt else 0.0,
+    )
+
+
+def accuracy(rows: Sequence[Sample]) -> Estimate:
+    """The mean over questions with its 95% interval.
+
+    Wilson's interval where every question has one sample; else Student's t over question means,
+    unless all of them are 0 or all are 1: t would then claim certainty, Wilson over questions
+    does not. A single question with several samples tells nothing of others: 0 to 1.
+    """
+    answers: dict[str, list[bool]] = {}
+    for row in rows:
+        answers.setdefault(row.id, []).append(row.correct)
+    means = [sum(given) / len(given) for given in answers.values()]
+    n, value = len(means), fmean(means)
+    if len(rows) == n or value in (0.0, 1.0):
+        low, high = wilson(round(fsum(means)), n)
+        return Estimate(value, low, high, "Wilson over questions")
+    if n == 1:
+        return Estimate(value, 0.0, 1.0, "none for a single question")
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(means) / sqrt(n)
+    low, high = max(value - half, 0.0), min(value + half, 1.0)
+    return Estimate(value, low, high, "Student's t over question means")
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95% score interval of a proportion (Wilson 1927)."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    p, slack = successes / trials, z * z / trials
+    centre = (p + slack / 2) / (1 + slack)
+    half = z * sqrt((p * (1 - p) + slack / 4) / trials) / (1 + slack)
+    low = 0.0 if successes == 0 else centre - half  # exactly, where rounding would miss it
+    return low, 1.0 if successes == trials else centre + half
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, median and 95th percentile of at least one value."""
+    median, p95 = np.percentile(values, (50, 95))
+    return Spread(fmean(values), float(median), float(p95))
+
+
+def accuracy_within(
+    rows: Sequence[Sample], figure: Figure, budgets: Iterable[float]
+) -> list[float]:
+    """For each budget, the share of samples that were correct and spent no more than it.
+
+    What the same runs would have scored had they been cut off there.
+    """
+    spent = [getattr(row, figure) for row in rows if row.correct]
+    return [sum(cost <= budget for cost in spent) / len(rows) for budget in budgets]

@@ -1,0 +1,198 @@
+"""Run a method on many problems, and go on where an earlier attempt was stopped.
+
+The folder of an evaluation holds
+
+* config.json    what is evaluated; a folder goes on with the identical configuration only
+* manifest.json  under what it ran, one entry per session
+* samples.jsonl  one row per finished sample, appended at once
+* metrics.json   a function of the samples alone; written when all of them are there
+* timing.json    the wall clock, which adds up over sessions
+
+A resumed evaluation keeps every row but those in which the model failed, and runs what is missing:
+nothing is done twice. Where the backend is reproducible it ends with the same metrics.json, byte
+for byte, as one that was never stopped, at any concurrency.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.folder import discard, settle_config, write_json
+from eval.manifest import add_session
+from eval.metrics import Metrics, measure
+from eval.samples import Sample, Samples
+from eval.scorers import scorers_of
+from eval.tasks import Item
+from eval.timing import Timing
+from reason.backends.base import Backend
+from reason.errors import BackendError, UsageError
+from reason.events import Closed, Event
+from reason.ledger import Budget
+from reason.run import Controller, Trajectory, solve
+
+FAILURES_IN_A_ROW = 20
+"""Samples without an answer because the model failed, one after the other, that end it all."""
+
+OnRow = Callable[[Sample, bool], object]
+"""Gets every row: first those that were there (False), then each new one as it finishes (True)."""
+
+
+async def evaluate(
+    controller: Controller,
+    items: Sequence[Item],
+    backends: Mapping[str, Backend],
+    out: Path,
+    *,
+    config: Mapping[str, Any],
+    repeats: int = 1,
+    budget: Budget | None = None,
+    seed: int = 0,
+    concurrency: int = 16,
+    on_row: OnRow | None = None,
+) -> Metrics:
+    """Run the method `repeats` times on every item, at most `concurrency` runs at once.
+
+    `config` is what must be the same for the folder to be resumed. Raises UsageError for a folder
+    that cannot be used or written, BackendError when the model fails again and again; then, and
+    when cancelled, finished rows are kept and the same call goes on from there.
+    """
+    wanted = _wanted(items, repeats)
+    if concurrency < 1:
+        raise UsageError(f"concurrency must be 1 or more, got {concurrency}")
+    with Samples(out / "samples.jsonl") as samples:
+        settle_config(out / "config.json", config, begun=not samples.empty)
+        rows = _kept(samples, wanted)
+        if on_row:
+            for row in rows.values():
+                on_row(row, False)
+        left = [key for key in wanted if key not in rows]
+        if left:
+            discard(out / "metrics.json")  # of an attempt in which some failed
+            add_session(out / "manifest.json", backends)
+            timing = Timing(out / "timing.json")
+            session = _Session(controller, backends, budget, seed, samples, timing, on_row, rows)
+            await session.run(((wanted[key], key[1]) for key in left), concurrency)
+        metrics = measure(rows.values())
+        write_json(out / "metrics.json", metrics)
+    return metrics
+
+
+def _wanted(items: Sequence[Item], repeats: int) -> dict[tuple[str, int], Item]:
+    """Every sample to be drawn; each problem once before any is repeated."""
+    if not items or repeats < 1:
+        raise UsageError(f"nothing to evaluate: {len(items)} problems, repeated {repeats} times")
+    wanted = {(item.id, repeat): item for repeat in range(repeats) for item in items}
+    if len(wanted) < len(items) * repeats:
+        ids = len(wanted) // repeats
+        raise UsageError(f"problems need an id each, got {ids} ids for {len(items)} problems")
+    return wanted
+
+
+def _kept(
+    samples: Samples, wanted: Mapping[tuple[str, int], Item]
+) -> dict[tuple[str, int], Sample]:
+    """The rows to keep; failed ones are taken out of the file."""
+    rows = samples.load()
+    for row in rows:
+        if row.key not in wanted:
+            raise UsageError(
+                f"{samples.path} holds {row.id!r}, repeat {row.repeat}, which is no part of this "
+                "evaluation: its problems have changed; give another folder"
+            )
+    good = {row.key: row for row in rows if not row.failed}
+    if len(good) < len(rows):
+        samples.replace(good.values())
+    return good
+
+
+@dataclass
+class _Session:
+    """One start of an evaluation: the runs that are still missing."""
+
+    controller: Controller
+    backends: Mapping[str, Backend]
+    budget: Budget | None
+    seed: int
+    samples: Samples
+    timing: Timing
+    on_row: OnRow | None
+    rows: dict[tuple[str, int], Sample]
+    failures: int = 0
+    """Since the last sample in which the model did not fail."""
+
+    async def run(self, jobs: Iterator[tuple[Item, int]], concurrency: int) -> None:
+        async def work() -> None:
+            for item, repeat in jobs:  # shared: whoever is free takes the next
+                await self._sample(item, repeat)
+
+        workers = [asyncio.create_task(work()) for _ in range(concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            with suppress(UsageError):  # what writes the results says so if the disk is full
+                self.timing.save()
+
+    async def _sample(self, item: Item, repeat: int) -> None:
+        lost: list[str] = []
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Closed) and event.finish == "error":
+                lost.append(event.detail)
+
+        run = await solve(
+            self.controller,
+            item.prompt,
+            self.backends,
+            budget=self.budget,
+            sinks=[watch],
+            scorers=scorers_of(item),
+            seed=f"{self.seed}/{item.id}/{repeat}",
+        )
+        if run.error and run.error.startswith("UsageError: "):
+            raise UsageError(run.error.removeprefix("UsageError: "))
+        row = _row(item, repeat, run, lost)
+        # No await from here on: a run that has finished is on record, whatever is cancelled.
+        self.samples.append(row)
+        self.rows[row.key] = row
+        self.timing.add(row.id, repeat, row.total_tokens, run.ledger.seconds, run.ledger.ttft)
+        if self.on_row:
+            self.on_row(row, True)
+        self.failures = self.failures + 1 if row.failed and row.answer is None else 0
+        if self.failures >= FAILURES_IN_A_ROW:
+            raise BackendError(
+                f"the model failed for {self.failures} samples in a row, the last time with: "
+                f"{row.error}. Finished samples are kept in {self.samples.path}; the same command "
+                "goes on from there."
+            )
+
+
+def _row(item: Item, repeat: int, run: Trajectory, lost: Sequence[str]) -> Sample:
+    account = run.account()
+    error = run.error
+    if error is None and lost:  # the method got over it, but worse off than it should have been
+        error = f"{len(lost)} of {len(run.tree)} threads failed, the first with: {lost[0]}"
+    ending = run.tree[run.result.thread] if run.result else run.tree.root if len(run.tree) else None
+    return Sample(
+        id=item.id,
+        repeat=repeat,
+        answer=account["answer"],
+        correct=item.verify(account["answer"]),
+        error=error,
+        failed=bool(lost) or (len(run.tree) == 0 and run.limit is None),
+        limit=run.limit,
+        finish=ending.finish if ending else None,
+        thread=account["thread"],
+        critical_path=account["critical_path"],
+        total_tokens=account["total_tokens"],
+        longest_sequence=account["longest_sequence"],
+        prompt_tokens=account["prompt_tokens"],
+        cached_tokens=account["cached_tokens"],
+        threads=account["threads"],
+        peak_threads=account["peak_threads"],
+    )

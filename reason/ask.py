@@ -1,0 +1,96 @@
+"""One problem put to one method: shown while it runs, checked, written down."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from reason.account import Ending, account
+from reason.backends.base import Backend
+from reason.engine import Scorer
+from reason.journal import Sink
+from reason.ledger import Budget
+from reason.live import showing
+from reason.output import Output
+from reason.picture import Picture
+from reason.record import Recorder
+from reason.run import Controller, Trajectory, solve
+from reason.types import Prompt
+from reason.watch import Watch
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and how its answer is checked and shown."""
+
+    title: str
+    prompt: Prompt
+    verify: Callable[[str | None], bool] | None = None
+    show: Callable[[str], str] = str
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+
+
+async def ask(
+    question: Question,
+    name: str,
+    controller: Controller,
+    backend: Backend,
+    output: Output,
+    *,
+    budget: Budget,
+    seed: int,
+    record: Path | None = None,
+) -> int:
+    """Solve it, live on a terminal; the exit code."""
+    watch = Watch()
+    model = Path(backend.info.model).name
+    began = time.monotonic()
+    picture = Picture(watch, question.title, name, model, now=lambda: time.monotonic() - began)
+    sinks: list[Sink] = [watch]
+    async with AsyncExitStack() as stack:
+        recorder = None
+        if record:
+            header = {
+                "method": name,
+                "title": question.title,
+                "model": model,
+                "controller": {"name": type(controller).__name__, **asdict(controller)},
+                "seed": seed,
+            }
+            recorder = Recorder(record, header)
+            stack.callback(recorder.close)
+            sinks.append(recorder)
+        if not output.json:
+            await stack.enter_async_context(showing(output.console, picture))
+        run = await solve(
+            controller,
+            question.prompt,
+            {"policy": backend},
+            budget=budget,
+            sinks=sinks,
+            scorers=question.scorers,
+            seed=seed,
+        )
+        ending = _ending(run, question)
+        watch.win(ending.thread, ending.found)
+        if recorder:
+            recorder(ending.note())
+    if recorder and recorder.error:
+        Console(stderr=True).print(recorder.error, style="yellow", markup=False)
+    output.finish(picture, account(name, run, ending))
+    return 1 if run.error else 0
+
+
+def _ending(run: Trajectory, question: Question) -> Ending:
+    answer = run.result.answer if run.result else None
+    return Ending(
+        answer if answer is None else question.show(answer),
+        answer,
+        run.result.thread if run.result else None,
+        question.verify(answer) if question.verify else None,
+        run.error,
+        run.limit,
+    )

@@ -1,0 +1,248 @@
+"""Any causal language model of transformers, in this process, many requests at a time."""
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Self
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reason.backends.base import Chunk, Info, Usage
+from reason.backends.detokenize import Detokenizer, StopStrings
+from reason.backends.hf_load import load_pair
+from reason.backends.hf_model import SlotModel, context_of
+from reason.backends.hf_request import Request
+from reason.backends.hf_worker import Worker
+from reason.errors import BackendError, Unsupported, UsageError
+from reason.types import Prompt, SamplingParams
+
+
+class HFBackend:
+    """A `Backend` that runs a model of transformers in a thread of this process.
+
+    Requests join and leave the batch between steps, wait in line beyond `max_batch`, and share
+    the prefix of any sequence still in the cache. Usable from several event loops, also one after
+    another.
+
+    `info.reproducible` is "always" for fp32 on a CPU where, as tried out on loading, the size of a
+    batch does not change the bits of its results; it holds while torch's thread count stays.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str | None = None,
+        max_batch: int = 64,
+        context: int | None = None,
+        cache_gib: float = 2.0,
+    ) -> None:
+        """Serve a model that is already loaded; until `close`, its attention is replaced.
+
+        `context` lowers the model's own context length. `cache_gib` bounds the memory that keeps
+        finished sequences for reuse; running ones can exceed it. Raises Unsupported for a model
+        with layers other than full attention.
+        """
+        if max_batch < 1:
+            raise UsageError(f"max_batch is {max_batch}; expected at least 1")
+        longest = context_of(model)
+        longest = min(longest, context) if context else longest
+        self._tokenizer = tokenizer
+        # Straight to the library beneath: a tenth of the time, once per token of every request.
+        self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._model = SlotModel(
+            model, context=longest, max_batch=max_batch, cache_bytes=int(cache_gib * 2**30)
+        )
+        self._worker = Worker(
+            self._model, eos=_eos(model, tokenizer), max_batch=max_batch, context=longest
+        )
+        # A thread inside torch must not outlive the interpreter.
+        weakref.finalize(self, self._worker.close)
+        self._info = Info(
+            model=name or model.name_or_path or type(model).__name__,
+            tokenizer=tokenizer.name_or_path or type(tokenizer).__name__,
+            context=longest,
+            vocabulary=model.get_input_embeddings().weight.shape[0],
+            reproducible="always" if self._model.exact else "never",
+            grammar=str(getattr(model.config, "reason_grammar", None) or ""),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        dtype: str = "float32",
+        device: str = "cpu",
+        threads: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a checkpoint directory or a model of the hub.
+
+        `threads` sets torch's thread count for the whole process; None leaves it alone. `options`
+        are those of the constructor. Raises UsageError for what does not exist, BackendError for a
+        damaged checkpoint, Unsupported for a model this backend cannot run.
+        """
+        if threads is not None:
+            if threads < 1:
+                raise UsageError(f"threads is {threads}; expected at least 1")
+            torch.set_num_threads(threads)
+        model, tokenizer = load_pair(name, dtype, device)
+        return cls(model, tokenizer, **{"name": name, **options})
+
+    @property
+    def info(self) -> Info:
+        return self._info
+
+    @property
+    def running(self) -> int:
+        """Requests that have not ended, those that wait in line included."""
+        return self._worker.running
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt.
+
+        Text becomes exactly what the tokenizer makes of it, with no special token added. A chat
+        goes through the tokenizer's template and ends where the assistant's next turn begins, or,
+        if the assistant spoke last, inside that turn. Raises Unsupported for a chat without a
+        template, UsageError for words that the tokenizer does not know.
+        """
+        text = prompt if isinstance(prompt, str) else self._chat(prompt)
+        unknown = self._tokenizer.unk_token_id
+        offsets = unknown is not None and self._tokenizer.is_fast
+        found = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=offsets, verbose=False
+        )
+        ids: list[int] = found["input_ids"]
+        if unknown is not None and unknown in ids:
+            self._refuse(text, ids, found["offset_mapping"] if offsets else [])
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of some ids, special tokens included."""
+        if self._fast is not None:
+            return str(self._fast.decode(list(ids), skip_special_tokens=False))
+        text: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    async def generate(
+        self, ids: Sequence[int], params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """Sample a continuation; see `Backend.generate`.
+
+        A stop string given in `params` goes before a stop token, and that before the end of the
+        sequence, where one token is several of these. Raises Unsupported for a grammar,
+        BackendError for ids that are not the model's.
+        """
+        if params.grammar is not None:
+            raise Unsupported("the hf backend cannot enforce a grammar; the sglang backend can")
+        self._check(ids)
+        usage = Usage(len(ids))
+        if params.max_tokens == 0 or len(ids) >= self._info.context:
+            yield Chunk("", (), finish="length", usage=usage)
+            return
+        stops = StopStrings(params.stop, self.decode) if params.stop else None
+        request = Request(list(ids), params, asyncio.get_running_loop(), stops)
+        text = Detokenizer(self.decode)
+        self._worker.submit(request)
+        try:
+            while True:
+                news = await request.receive()
+                last = news.finish is not None
+                yield Chunk(
+                    text.push(news.ids, last),
+                    tuple(news.ids),
+                    tuple(news.logprobs),
+                    news.finish,
+                    request.stopped_at if last else None,
+                    Usage(len(ids), request.cached) if last else None,
+                )
+                if last:
+                    return
+        finally:
+            request.cancelled = True
+
+    async def score(self, ids: Sequence[int], start: int) -> list[float]:
+        """Log-probabilities of `ids[start:]`; see `Backend.score`.
+
+        Raises BackendError for ids that are not the model's or do not fit its context.
+        """
+        self._check(ids)
+        if not 0 < start <= len(ids):
+            raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
+        if len(ids) > self._info.context:
+            raise BackendError(
+                f"{len(ids)} ids to score, but the context of {self._info.model} is "
+                f"{self._info.context}"
+            )
+        if start == len(ids):
+            return []
+        request = Request(list(ids), SamplingParams(), asyncio.get_running_loop(), scored=start)
+        self._worker.submit(request)
+        try:
+            news = await request.receive()
+        finally:
+            request.cancelled = True
+        if news.finish == "cancelled":
+            raise BackendError("the backend was closed while scoring")
+        return news.logprobs
+
+    def forget(self) -> None:
+        """Drop the prefix cache, as one must after changing the model's weights."""
+        self._worker.forget()
+
+    async def close(self) -> None:
+        """End the worker thread; requests still running end with "cancelled"."""
+        await asyncio.to_thread(self._worker.close)
+        self._model.release()
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise BackendError("no ids to continue; expected at least one")
+        low, high = min(ids), max(ids)
+        if low < 0 or high >= self._info.vocabulary:
+            wrong = low if low < 0 else high
+            raise BackendError(
+                f"token id {wrong} is not in the vocabulary of {self._info.model} "
+                f"(0 to {self._info.vocabulary - 1}); were the ids made by another tokenizer?"
+            )
+
+    def _chat(self, messages: Prompt) -> str:
+        if not self._tokenizer.chat_template:
+            raise Unsupported(
+                f"the tokenizer of {self._info.model} has no chat template; give the prompt as text"
+            )
+        turns = [dict(message) for message in messages]  # type: ignore[arg-type]
+        continued = bool(turns) and turns[-1]["role"] == "assistant"
+        text = self._tokenizer.apply_chat_template(
+            turns,
+            tokenize=False,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+        )
+        return str(text)
+
+    def _refuse(self, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> None:
+        """Raise UsageError if some of the text has no token of its own."""
+        unknown = self._tokenizer.unk_token_id
+        words = [text[a:b] for id, (a, b) in zip(ids, offsets, strict=False) if id == unknown]
+        words = [word for word in dict.fromkeys(words) if word != self._tokenizer.unk_token]
+        if words:
+            some = ", ".join(repr(word) for word in words[:5])
+            raise UsageError(
+                f"the tokenizer of {self._info.model} does not know {some}"
+                + (f" and {len(words) - 5} more" if len(words) > 5 else "")
+                + "; it can only read text made of its own words"
+            )
+
+
+def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Tokens that end a sequence: those of the generation config, and the tokenizer's own."""
+    config = model.generation_config
+    ends = config.eos_token_id if config is not None else None
+    listed = ends if isinstance(ends, list) else [ends]
+    return frozenset(int(i) for i in (*listed, tokenizer.eos_token_id) if i is not None)

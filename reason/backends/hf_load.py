@@ -1,0 +1,83 @@
+"""From a directory or a hub name to a model and its tokenizer, with errors one can read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from reason.errors import BackendError, UsageError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_pair(
+    name: str, dtype: str, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Raises UsageError for a name, dtype or device that does not exist, BackendError for a
+    checkpoint that is there but damaged or incomplete.
+    """
+    if dtype not in (*_DTYPES, "auto"):
+        raise UsageError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)} or auto")
+    place = _device(device)
+    path = Path(name).expanduser()
+    local = path.is_dir()
+    if not local and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+        raise UsageError(f"no checkpoint directory at {name}")
+    source = str(path) if local else name
+    tokenizer = _tokenizer(source, name)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, dtype=_DTYPES.get(dtype, "auto"), output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        kind = BackendError if local else UsageError
+        raise kind(f"cannot load a model from {name}: {_line(error)}") from None
+    _check(name, report)
+    return model.to(place), tokenizer
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device is {device!r}, but torch sees no GPU; use cpu or auto")
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device is {device!r}; expected cpu, cuda or auto") from error
+    return device
+
+
+def _tokenizer(source: str, name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        raise UsageError(f"cannot load a tokenizer from {name}: {_line(error)}") from None
+    if not len(tokenizer):
+        raise UsageError(f"the tokenizer of {name} is empty: its files are missing")
+    return tokenizer
+
+
+def _check(name: str, report: dict[str, Any]) -> None:
+    """A weight that is missing would silently be a random one."""
+    for key, what in (("missing_keys", "lacks"), ("mismatched_keys", "has of another shape")):
+        wrong = sorted(str(item) for item in report.get(key) or ())
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise BackendError(f"the checkpoint {name} {what} the weight {wrong[0]}{more}")
+
+
+def _line(error: Exception) -> str:
+    """The first line of a message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

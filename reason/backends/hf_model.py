@@ -1,0 +1,185 @@
+"""A model of transformers, run over slots: tokens and places in, logits out."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from reason.backends import hf_attention
+from reason.backends.hf_attention import Batch, Run
+from reason.backends.hf_slots import SlotCache, tiles
+from reason.errors import Unsupported
+
+_LEAST = 16
+"""Fewest rows of a pass. Matrix products of fewer rows use other kernels, that round otherwise."""
+
+_FULL = {"full_attention", "sliding_attention"}
+
+
+class Rows:
+    """The tokens of one forward pass, side by side, and how attention reads them."""
+
+    def __init__(self) -> None:
+        self.slots: list[npt.NDArray[np.int64]] = []
+        self.positions: list[npt.NDArray[np.int64]] = []
+        self.tokens: list[npt.NDArray[np.int64]] = []
+        self.runs: list[Run] = []
+        self.count = 0
+
+    def stretch(self, slot: int, start: int, tokens: Sequence[int]) -> None:
+        """Consecutive tokens of one sequence, the first at position `start`."""
+        n = len(tokens)
+        self.slots.append(np.full(n, slot, np.int64))
+        self.positions.append(np.arange(start, start + n, dtype=np.int64))
+        self.tokens.append(np.asarray(tokens, np.int64))
+        self.runs.append(Run(self.count, self.count + n, slot, tiles(start + n), shared=True))
+        self.count += n
+
+    def column(
+        self,
+        slots: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+        tokens: npt.NDArray[np.int64],
+    ) -> None:
+        """One token each of many sequences, in the order of their slots."""
+        breaks = np.flatnonzero(np.diff(slots) != 1) + 1
+        edges = [0, *breaks.tolist(), len(slots)]
+        for first, end in pairwise(edges):
+            longest = tiles(int(positions[first:end].max()) + 1)
+            start = self.count + first
+            stop = self.count + end
+            self.runs.append(Run(start, stop, int(slots[first]), longest, shared=False))
+        self.slots.append(slots)
+        self.positions.append(positions)
+        self.tokens.append(tokens)
+        self.count += len(slots)
+
+
+class SlotModel:
+    """Runs forward passes of a causal language model over a `SlotCache`.
+
+    Takes the model over: its attention implementation is replaced until `release`. Raises
+    Unsupported for a model with layers that keep anything but full attention's keys and values.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, context: int, max_batch: int, cache_bytes: int
+    ) -> None:
+        self.model = model.eval()
+        self.device = model.device
+        self.dtype = model.dtype
+        self.cache = SlotCache(cache_bytes, 2 * max_batch, context)
+        config = model.config.get_text_config()
+        self._layers = config.num_hidden_layers
+        self._columns = torch.arange(0, device=self.device)
+        self._stock = model.config._attn_implementation
+        if not model._supports_attention_backend:
+            raise Unsupported(
+                f"{type(model).__name__} does not let transformers replace its attention, as the "
+                "hf backend must; use the sglang backend"
+            )
+        model.set_attn_implementation(hf_attention.NAME)
+        self.exact = (
+            self.device.type == "cpu"
+            and self.dtype == torch.float32
+            # The kernel spreads one row of one head over threads in another way.
+            and config.num_attention_heads > 1
+        )
+        self.most = max_batch + 192 if self.device.type == "cpu" else max_batch + 2048
+        """Most rows of a pass."""
+        with torch.inference_mode():
+            self._try()
+
+    def forward(self, rows: Rows, keep: int) -> torch.Tensor:
+        """Run the model on the rows; logits [keep, vocabulary] of the last ones, in fp32.
+
+        The slots must be wide enough.
+        """
+        slots, positions, tokens = (
+            parts[0] if len(parts) == 1 else np.concatenate(parts)
+            for parts in (rows.slots, rows.positions, rows.tokens)
+        )
+        wanted = max(keep, _LEAST)
+        padding = max(0, wanted - len(slots))
+        longest = max(run.length for run in rows.runs)
+        if len(self._columns) < longest:
+            self._columns = torch.arange(self.cache.width, device=self.device)
+        at = torch.from_numpy(_pad(positions, padding)).to(self.device)
+        beyond = self._columns[:longest] > at[padding:, None]
+        mask = torch.zeros(beyond.shape, dtype=self.dtype, device=self.device)
+        mask.masked_fill_(beyond, float("-inf"))
+        batch = Batch(self.cache, padding, slots, positions, mask, rows.runs, self.exact)
+        logits: torch.Tensor = self.model(
+            input_ids=torch.from_numpy(_pad(tokens, padding)).to(self.device)[None],
+            position_ids=at[None],
+            # Four dimensions: taken as it is by models that prepare masks.
+            attention_mask=mask[:, None, None],
+            use_cache=False,
+            logits_to_keep=wanted,
+            reason_batch=batch,
+        ).logits[0]
+        if batch.layers != self._layers:
+            raise Unsupported(
+                f"{type(self.model).__name__} has {self._layers} layers, of which only "
+                f"{batch.layers} are attention; the hf backend keeps nothing but keys and values: "
+                "use the sglang backend"
+            )
+        self.cache.computed(slots, positions, tokens)
+        return logits[len(logits) - keep :].float()
+
+    def release(self) -> None:
+        """Give the model its own attention back and drop the cache."""
+        self.model.set_attn_implementation(self._stock)
+        self.cache.keys.clear()
+        self.cache.values.clear()
+
+    def _try(self) -> None:
+        """Find out whether the model runs at all, and with how many rows bits stay the same."""
+        reference = self._probe(_LEAST * 4, _LEAST)
+        while self.exact and not all(
+            torch.equal(reference[:size], self._probe(size, size)[: len(reference)])
+            for size in (_LEAST + 8, _LEAST + 24, 104, self.most)
+        ):
+            # Kernels also change at some larger size: fewer rows then.
+            self.most -= 64
+            self.exact = self.most >= self.cache.limit // 2 + 64
+
+    def _probe(self, length: int, step: int) -> torch.Tensor:
+        """Logits of an arbitrary sequence, computed `step` rows at a time."""
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        ids = [(7 * i + i * i // 3) % vocabulary for i in range(length)]
+        self.cache.widen(length)
+        parts = []
+        for start in range(0, length, step):
+            rows = Rows()
+            rows.stretch(0, start, ids[start : start + step])
+            parts.append(self.forward(rows, rows.count))
+        self.cache.forget()
+        return torch.cat(parts)
+
+
+def _pad(column: npt.NDArray[np.int64], front: int) -> npt.NDArray[np.int64]:
+    return np.concatenate((np.zeros(front, np.int64), column)) if front else column
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """Tokens that fit in a sequence; raises Unsupported for layers that are not attention.
+
+    Up to the window of a sliding attention, full attention is the same thing.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds - _FULL:
+        raise Unsupported(
+            f"{type(model).__name__} has layers of kind {', '.join(sorted(kinds - _FULL))}; "
+            "the hf backend keeps only keys and values of attention: use the sglang backend"
+        )
+    context = getattr(config, "max_position_embeddings", None) or 2048
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds or (
+        not kinds and getattr(config, "use_sliding_window", True)
+    )
+    return min(context, window) if window and slides else int(context)

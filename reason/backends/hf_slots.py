@@ -1,0 +1,215 @@
+"""Where keys and values live: one slot per sequence, kept after its end for those that share it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+TILE = 32
+"""Lengths read by attention are multiples of this; so is the width of a slot."""
+
+_WORTH_WAITING = 16
+"""Tokens of prefix for which a sequence waits until another has computed them."""
+
+
+def tiles(length: int) -> int:
+    """`length`, rounded up."""
+    return -(-length // TILE) * TILE
+
+
+class Owner(Protocol):
+    """What holds a slot; told when the slot moves."""
+
+    slot: int
+
+
+class SlotCache:
+    """Keys and values of many sequences, in tensors [slots, heads, width, dim] per layer.
+
+    Slots and width grow by doubling, up to a budget of bytes. A slot without an owner keeps its
+    content until it is the one used longest ago and another sequence needs the room. Live slots
+    are never dropped: they alone can exceed the budget.
+    """
+
+    def __init__(self, budget: int, limit: int, context: int) -> None:
+        self.budget = budget
+        self.limit = limit
+        self.context = context
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop everything; owners included."""
+        self.width = 8 * TILE
+        self.owners: list[Owner | None] = [None] * 2
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self._tokens = np.zeros((2, self.width), np.int32)
+        self._filled = np.zeros(2, np.int64)
+        self.length = np.zeros(2, np.int64)
+        """Tokens of each slot whose keys and values are computed."""
+        self._used = np.zeros(2, np.int64)
+        self._clock = 0
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @property
+    def live(self) -> list[int]:
+        """Slots that have an owner, in order."""
+        return [slot for slot, owner in enumerate(self.owners) if owner is not None]
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot has an owner."""
+        return None not in self.owners
+
+    def write(
+        self, layer: int, where: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store keys and values [rows, heads, dim], and return all of the layer's.
+
+        `where` has the flat index of each (slot, head, position).
+        """
+        if layer == len(self.keys):
+            for kept, new in ((self.keys, keys), (self.values, values)):
+                shape = (len(self), new.shape[1], self.width, new.shape[2])
+                # Zeros, since a masked position still takes part: 0 * NaN is NaN.
+                kept.append(torch.zeros(shape, dtype=new.dtype, device=new.device))
+        k, v = self.keys[layer], self.values[layer]
+        k.view(-1, k.shape[-1]).index_copy_(0, where, keys.reshape(-1, k.shape[-1]))
+        v.view(-1, v.shape[-1]).index_copy_(0, where, values.reshape(-1, v.shape[-1]))
+        return k, v
+
+    def computed(
+        self,
+        slots: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+        tokens: npt.NDArray[np.int64],
+    ) -> None:
+        """Record that these positions, in order within each slot, are now computed."""
+        self._tokens[slots, positions] = tokens
+        self.length[slots] = positions + 1  # of several for a slot, the last is kept
+        self._filled[slots] = np.maximum(self._filled[slots], positions + 1)
+
+    def place(self, owner: Owner, ids: Sequence[int], most: int) -> int | None:
+        """Give `owner` a slot and say how many of the first `most` ids it already holds.
+
+        None if it should wait: because all slots are taken, or because another sequence is about
+        to compute a prefix that it can share.
+        """
+        self.widen(len(ids) + 1)
+        source, shared, soon = self._match(ids[:most])
+        if soon - shared >= _WORTH_WAITING:
+            return None
+        if self.owners[source] is None and shared and shared == self.length[source]:
+            slot = source  # continues what is there
+        else:
+            free = self._free()
+            if free is None:
+                return None
+            slot = free
+            if slot != source and shared:
+                for kept in (*self.keys, *self.values):
+                    kept[slot, :, :shared] = kept[source, :, :shared]
+        self.owners[slot] = owner
+        owner.slot = slot
+        self._tokens[slot, : len(ids)] = ids
+        self.length[slot] = shared
+        self._filled[slot] = len(ids)
+        return shared
+
+    def leave(self, slot: int) -> None:
+        """The owner has gone; what is computed stays for others to share."""
+        self.owners[slot] = None
+        self._filled[slot] = self.length[slot]
+        self._clock += 1
+        self._used[slot] = self._clock
+
+    def forget(self) -> None:
+        """Drop what slots without an owner hold, as after a change of the weights."""
+        for slot, owner in enumerate(self.owners):
+            if owner is None:
+                self.length[slot] = self._filled[slot] = 0
+
+    def widen(self, need: int) -> None:
+        """Make room for sequences of `need` tokens."""
+        if need <= self.width:
+            return
+        width = tiles(max(need, min(2 * self.width, self.context)))
+        keep = self._by_worth()
+        slots = max(len(self.live), min(len(keep), self._affordable(width)), 1)
+        self._resize(sorted(keep[:slots]), slots, width)
+
+    def close_gap(self) -> None:
+        """Move the last live slot into the first one that is not, so that reads are contiguous."""
+        live = self.live
+        gap, last = next(s for s in range(len(self)) if self.owners[s] is None), live[-1]
+        if gap > last:
+            return
+        n = int(max(self.length[gap], self.length[last]))
+        for kept in (*self.keys, *self.values):
+            kept[[gap, last], :, :n] = kept[[last, gap], :, :n]
+        for table in (self._tokens, self._filled, self.length, self._used):
+            table[[gap, last]] = table[[last, gap]]
+        self.owners[gap], self.owners[last] = self.owners[last], None
+        self._tell()
+
+    def _match(self, ids: Sequence[int]) -> tuple[int, int, int]:
+        """The slot that shares the longest computed prefix with `ids`, how long it is, and how
+        long it will be once the prompts of live slots are computed."""
+        n = len(ids)
+        if not n:
+            return 0, 0, 0
+        same = self._tokens[:, :n] == np.asarray(ids, np.int32)
+        prefix = np.where(same.all(1), n, same.argmin(1))
+        ready = np.minimum(prefix, self.length)
+        best = int(ready.argmax())
+        return best, int(ready[best]), int(np.minimum(prefix, self._filled).max())
+
+    def _free(self) -> int | None:
+        """An empty slot, a new one, or the one without an owner that was used longest ago."""
+        idle = [slot for slot, owner in enumerate(self.owners) if owner is None]
+        empty = next((slot for slot in idle if not self.length[slot]), None)
+        if empty is not None:
+            return empty
+        slots = min(2 * len(self), self.limit, self._affordable(self.width))
+        if slots > len(self):
+            first = len(self)
+            self._resize(list(range(first)), slots, self.width)
+            return first
+        return min(idle, key=self._used.__getitem__, default=None)
+
+    def _affordable(self, width: int) -> int:
+        """How many slots of this width the budget holds."""
+        row = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values))
+        return self.budget // max(1, row * width)
+
+    def _by_worth(self) -> list[int]:
+        """Slots, live ones first, then those used last."""
+        return sorted(range(len(self)), key=lambda s: (self.owners[s] is None, -self._used[s]))
+
+    def _resize(self, keep: list[int], slots: int, width: int) -> None:
+        n = min(width, self.width)
+        # Layer by layer, so that old and new are never both whole in memory.
+        for kept in (self.keys, self.values):
+            for layer, old in enumerate(kept):
+                new = old.new_zeros((slots, old.shape[1], width, old.shape[3]))
+                new[: len(keep), :, :n] = old[keep, :, :n]
+                kept[layer] = new
+        tokens = np.zeros((slots, width), np.int32)
+        tokens[: len(keep), :n] = self._tokens[keep, :n]
+        self._tokens = tokens
+        for name in ("_filled", "length", "_used"):
+            table = np.zeros(slots, np.int64)
+            table[: len(keep)] = getattr(self, name)[keep]
+            setattr(self, name, table)
+        self.owners = [self.owners[slot] for slot in keep] + [None] * (slots - len(keep))
+        self.width = width
+        self._tell()
+
+    def _tell(self) -> None:
+        for slot, owner in enumerate(self.owners):
+            if owner is not None:
+                owner.slot = slot

@@ -1,0 +1,297 @@
+"""The thread that runs the model: who is in the batch, step by step."""
+
+import asyncio
+import heapq
+import threading
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from reason.backends.hf_model import Rows, SlotModel
+from reason.backends.hf_request import Delivery, Request
+from reason.backends.sampler import Settings, logprobs, sample
+from reason.errors import BackendError
+from reason.types import Finish
+
+_PATIENCE = 0.02
+"""Seconds that sampled tokens may wait, so that several reach who asked in one go."""
+
+_PIECES = 3
+"""Stretches of adjacent live slots above which the gaps between them are closed."""
+
+
+class Part(NamedTuple):
+    """Tokens [start, stop) of a request's prompt, to be computed in one step."""
+
+    request: Request
+    start: int
+    stop: int
+    scored: bool
+    """Whether the log-probabilities of what follows each of them are wanted."""
+
+
+class Worker:
+    """Runs requests together, in one thread that starts with the first of them.
+
+    Requests enter and leave between steps. A step computes the next token of every sequence that
+    is ready for it, and some rows of the prompts of others.
+    """
+
+    def __init__(
+        self, model: SlotModel, *, eos: frozenset[int], max_batch: int, context: int
+    ) -> None:
+        self._model = model
+        self._eos = eos
+        self._max_batch = max_batch
+        self._context = context
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._stale = False
+        self._serial = 0
+        self._arrived: list[Request] = []
+        self._queue: list[tuple[int, int, Request]] = []
+        self._live: list[Request] = []
+        self._news: list[Request] = []
+        self._flushed = 0.0
+        self._column: list[Request] = []
+        self._settings: Settings | None = None
+
+    @property
+    def running(self) -> int:
+        """Requests that have not ended, those that wait their turn included."""
+        with self._changed:
+            waiting = [*self._arrived, *(request for _, _, request in self._queue)]
+            return len(self._live) + sum(not request.cancelled for request in waiting)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises BackendError after `close`."""
+        with self._changed:
+            if self._closed:
+                raise BackendError("this backend is closed; load the model again")
+            self._arrived.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._main, name="reason-hf", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread, and with "cancelled" what still runs. Waits for the step in progress."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread not in (None, threading.current_thread()):
+            self._thread.join()
+        self._everyone("cancelled")
+
+    def forget(self) -> None:
+        """Share no more of what has been computed so far."""
+        with self._changed:
+            self._stale = True
+
+    def _main(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait():
+                    self._step()
+        finally:
+            # Also reached when a step fails in a way that nobody foresaw: nobody may wait forever.
+            with self._changed:
+                unforeseen, self._closed = not self._closed, True
+            if unforeseen:
+                self._fail(BackendError("the model's worker thread ended; see its traceback"))
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do, and put new requests in line; False when closed."""
+        with self._changed:
+            while not (self._arrived or self._queue or self._live or self._closed):
+                self._changed.wait()
+            for request in self._arrived:
+                self._serial += 1
+                heapq.heappush(self._queue, (-request.params.priority, self._serial, request))
+            self._arrived.clear()
+            if self._stale:
+                self._model.cache.forget()
+                self._stale = False
+            return not self._closed
+
+    def _step(self) -> None:
+        """Let requests in and out, run the model once, hand out what it sampled."""
+        for request in [r for r in self._live if r.cancelled]:
+            self._leave(request)
+        try:
+            parts = self._admit()
+            column = self._align([r for r in self._live if not r.todo and r.scored is None])
+            if parts or column:
+                self._run(parts, column)
+        except RuntimeError as error:  # what torch raises, running out of memory included
+            self._fail(BackendError(f"the model failed: {str(error).splitlines()[0]}"))
+            self._model.cache.reset()
+        self._flush()
+
+    def _admit(self) -> list[Part]:
+        """Let in who fits; the stretches of prompts to compute in this step."""
+        room = self._model.most - sum(not r.todo for r in self._live)
+        parts: list[Part] = []
+        for request in self._live:
+            room -= _plan(request, room, parts)
+        waiting = []
+        try:
+            while self._queue and room > 0 and len(self._live) < self._max_batch:
+                entry = heapq.heappop(self._queue)
+                request = entry[2]
+                if request.cancelled:
+                    continue
+                waiting.append(entry)
+                most = len(request.ids) if request.scored is None else request.scored
+                cached = self._model.cache.place(request, request.ids, most - 1)
+                if cached is not None:
+                    waiting.pop()
+                    self._live.append(request)
+                    request.done = request.cached = cached
+                    room -= _plan(request, room, parts) if request.todo else 1
+                elif self._model.cache.full:
+                    break
+        finally:
+            for entry in waiting:
+                heapq.heappush(self._queue, entry)
+        # Rows whose logits are wanted come last.
+        return sorted(parts, key=lambda part: part.scored)
+
+    def _align(self, column: list[Request]) -> list[Request]:
+        """Make slots wide enough and adjacent; the requests in the order of their slots."""
+        cache = self._model.cache
+        if column:
+            cache.widen(1 + max(request.done for request in column))
+            if 1 + np.count_nonzero(np.diff(cache.live) != 1) > _PIECES:
+                cache.close_gap()
+        return sorted(column, key=lambda request: request.slot)
+
+    def _run(self, parts: list[Part], column: list[Request]) -> None:
+        rows = Rows()
+        scored = 0
+        for part in parts:
+            rows.stretch(part.request.slot, part.start, part.request.ids[part.start : part.stop])
+            scored += (part.stop - part.start) * part.scored
+        if column:
+            rows.column(
+                np.array([r.slot for r in column], np.int64),
+                np.array([r.done for r in column], np.int64),
+                np.array([r.ids[-1] for r in column], np.int64),
+            )
+        logits = self._model.forward(rows, scored + len(column))
+        first = 0
+        for part in parts:
+            request = part.request
+            request.done = part.stop
+            if part.scored:
+                n = part.stop - part.start
+                targets = torch.tensor(request.ids[part.start + 1 : part.stop + 1])
+                picked = logprobs(logits[first : first + n], targets.to(logits.device))
+                request.news.logprobs += picked.tolist()
+                first += n
+            if request.scored is not None and not request.todo:
+                self._end(request, "length")
+        if column:
+            self._sample(logits[scored:], column)
+
+    def _sample(self, logits: torch.Tensor, column: list[Request]) -> None:
+        if column != self._column or self._settings is None:
+            self._column, self._settings = (
+                column,
+                Settings.of([r.params for r in column], [r.seed for r in column]),
+            )
+        count = np.array([r.sampled for r in column], np.uint64)
+        tokens, picked = sample(logits, self._settings, count)
+        for request, token, logprob in zip(column, tokens, picked, strict=True):
+            request.ids.append(token)
+            request.done += 1
+            news = request.news
+            if not news.ids:
+                self._news.append(request)
+            news.ids.append(token)
+            news.logprobs.append(logprob)
+            finish = self._finish(request, token)
+            if finish is not None:
+                self._end(request, finish)
+
+    def _finish(self, request: Request, token: int) -> Finish | None:
+        """Why the request ends with this token, if it does."""
+        if request.stops is not None:
+            request.stopped_at = request.stops.push(token)
+            if request.stopped_at is not None:
+                return "stop"
+        if token in request.params.stop_token_ids:
+            return "stop"
+        if token in self._eos:
+            return "eos"
+        full = len(request.ids) >= self._context or request.sampled >= request.params.max_tokens
+        return "length" if full else None
+
+    def _end(self, request: Request, finish: Finish, error: BackendError | None = None) -> None:
+        request.news.finish, request.news.error = finish, error
+        if request not in self._news:
+            self._news.append(request)
+        self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        if request in self._live:
+            self._live.remove(request)
+            self._model.cache.leave(request.slot)
+
+    def _everyone(self, finish: Finish, error: BackendError | None = None) -> None:
+        """End all requests alike."""
+        with self._changed:
+            waiting = [*self._arrived, *(request for _, _, request in self._queue)]
+            self._arrived, self._queue = [], []
+        for request in [*self._live, *waiting]:
+            self._end(request, finish, error)
+        self._flush()
+
+    def _fail(self, error: BackendError) -> None:
+        self._everyone("error", error)
+
+    def _flush(self) -> None:
+        """Hand out news: at once what is first or last of a request, the rest now and then."""
+        now = time.monotonic()
+        late = now - self._flushed >= _PATIENCE
+        kept: list[Request] = []
+        outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, Delivery]]] = {}
+        for request in self._news:
+            news = request.news
+            if late or news.finish is not None or len(news.ids) == request.sampled:
+                outgoing.setdefault(request.loop, []).append((request, news))
+                request.news = Delivery()
+            else:
+                kept.append(request)
+        self._news = kept
+        if late:
+            self._flushed = now
+        for loop, batch in outgoing.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, batch)
+            except RuntimeError:  # the loop is closed: nobody waits for these any more
+                for request, _ in batch:
+                    request.cancelled = True
+
+
+def _plan(request: Request, room: int, parts: list[Part]) -> int:
+    """Add the next stretch of a request's prompt, at most `room` tokens; how many there are."""
+    n = min(request.todo, room)
+    if n <= 0:
+        return 0
+    start = request.done
+    scored = False
+    if request.scored is not None:
+        scored = start >= request.scored - 1
+        if not scored:
+            n = min(n, request.scored - 1 - start)
+    parts.append(Part(request, start, start + n, scored))
+    return n
+
+
+def _deliver(batch: list[tuple[Request, Delivery]]) -> None:
+    for request, news in batch:
+        request.deliver(news)

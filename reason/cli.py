@@ -1,0 +1,247 @@
+"""The `reason` command. The only module of this package that knows the other packages."""
+
+from dataclasses import fields, replace
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from reason.command import Commands
+from reason.config import Values, build, merge, read_toml, unknown_key
+from reason.errors import UsageError
+from reason.extras import extra
+from reason.keys import Ask, Eval, Replay, Train
+from reason.options import command
+from reason.settings import choose, method_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from rich.console import Console
+
+    from reason.ask import Question
+    from reason.backends.base import Backend, Info
+    from reason.engine import Scorer
+    from reason.run import Controller
+
+METHODS = {
+    "apr": "controllers.apr:AdaptiveParallel",
+    "single": "controllers.single:Single",
+    "self_consistency": "controllers.self_consistency:SelfConsistency",
+    "best_of_n": "controllers.best_of_n:BestOfN",
+}
+"""Every method by the name a user gives it."""
+
+
+def _typer(help: str) -> typer.Typer:
+    return typer.Typer(
+        cls=Commands,
+        help=help,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+app = _typer("Adaptive parallel reasoning: a model works in a tree of threads.")
+train_app = _typer("Train a model.")
+app.add_typer(train_app, name="train")
+CONTROLLERS = f"Controllers: {', '.join(METHODS)}."
+
+
+@command(app, "ask", Ask, "[PROBLEM] [KEY=VALUE]", epilog=CONTROLLERS)
+def ask_command(asked: Ask, tables: Values) -> int:
+    """Put a problem to a model and watch its threads: reason ask "make 24 from 3 5 7 8".
+
+    KEY=VALUE sets any option, and any field of the method or its budget: width=4
+    sampling.temperature=0.7 budget.critical_path=4k.
+    """
+    from reason.ask import ask
+    from reason.output import Output
+
+    method, budget = method_of(Ask, tables, _method(asked.controller))
+    if not asked.problem.strip():
+        raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
+    console = _console()
+    model = _connect(asked.backend, console)
+
+    async def work() -> int:
+        question = _question(asked.problem, model.info)
+        return await ask(
+            question,
+            asked.controller,
+            _fitted(method, tables, model.info, question.scorers),
+            model,
+            Output(console, asked.json, asked.svg),
+            budget=budget,
+            seed=asked.seed,
+            record=asked.record,
+        )
+
+    return _run(work(), model)
+
+
+@command(app, "replay", Replay, "[FILE] [KEY=VALUE]", toml=False)
+def replay_command(asked: Replay, tables: Values) -> int:
+    """Play back a run that `reason ask --record FILE` wrote."""
+    from reason.output import Output
+    from reason.replay import replay
+
+    unknown_key(tables, [field.name for field in fields(Replay)])
+    if not asked.recording:
+        raise UsageError("which run? for example: reason replay run.jsonl")
+    if not 0 <= asked.speed < float("inf"):
+        raise UsageError(f"speed must be 0 or more, got {asked.speed}")
+    return _run(
+        replay(Path(asked.recording), Output(_console(), asked.json, asked.svg), asked.speed)
+    )
+
+
+@command(app, "eval", Eval, "[TASK[:REPEATS]|CONFIG.toml] [KEY=VALUE]", epilog=CONTROLLERS)
+def eval_command(asked: Eval, tables: Values) -> int:
+    """Measure a method: reason eval countdown4:2 --controller apr width=4 --out runs/x.
+
+    A folder that holds a part of the same evaluation is completed. KEY=VALUE sets any option, and
+    any field of the method or its budget.
+    """
+    from eval.command import evaluate_command, parse_task
+    from eval.scorers import scorers_of
+    from eval.tasks import task_of
+
+    method, budget = method_of(Eval, tables, _method(asked.controller))
+    task, repeats = parse_task(asked.task)
+    scorers = scorers_of(task_of(task).items(1, 0, "")[0])
+    console = _console()
+    model = _connect(asked.backend, console)
+    out = asked.out or Path("runs") / f"{asked.task.replace(':', 'x')}-{asked.controller}"
+
+    async def work() -> int:
+        return await evaluate_command(
+            task,
+            repeats,
+            _fitted(method, tables, model.info, scorers),
+            asked.controller,
+            {"policy": model},
+            budget,
+            asked.limit,
+            asked.seed,
+            asked.concurrency,
+            out,
+            console,
+            asked.json,
+        )
+
+    return _run(work(), model)
+
+
+@command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
+def sft_command(asked: Train, tables: Values) -> int:
+    """Train a model on a recipe: reason train sft rl/recipes/countdown.toml --out runs/sft.
+
+    A folder that holds a part of the same training is gone on with. KEY=VALUE sets any key of the
+    recipe.
+    """
+    with extra("hf"):
+        from rl.sft import Recipe, train
+
+    if asked.out is None:
+        raise UsageError("where to? give --out DIR")
+    own = {field.name for field in fields(Train)}
+    given = {name: value for name, value in tables.items() if name not in own}
+    recipe = build(Recipe, merge(read_toml(_recipe(asked.recipe)), given))
+    train(recipe, asked.out, _console())
+    return 0
+
+
+def _recipe(name: str) -> Path:
+    """A file, or one of the recipes that ship, by name."""
+    shipped = {path.name: Path(str(path)) for path in files("rl").joinpath("recipes").iterdir()}
+    if Path(name).is_file():
+        return Path(name)
+    if f"{name.removesuffix('.toml')}.toml" in shipped:
+        return shipped[f"{name.removesuffix('.toml')}.toml"]
+    raise UsageError(f"there is no recipe {name!r}; with the package come: {', '.join(shipped)}")
+
+
+def _method(name: str) -> "type[Controller]":
+    module, _, attribute = choose("controller", name, METHODS).partition(":")
+    found: type[Controller] = getattr(import_module(module), attribute)
+    return found
+
+
+def _fitted(
+    method: "Controller", tables: Values, info: "Info", scorers: "Mapping[str, Scorer]"
+) -> "Controller":
+    """The method in the grammar of the model, unless another was asked for; its scorer exists."""
+    from controllers.syntax import SYNTAXES
+
+    knobs = {field.name: getattr(method, field.name) for field in fields(method)}
+    if "scorer" in knobs:
+        choose("scorer", knobs["scorer"], scorers)
+    if "syntax" in knobs:
+        syntax = knobs["syntax"] if "syntax" in tables else info.grammar or "tags"
+        choose("syntax", syntax, SYNTAXES)
+        return replace(method, syntax=syntax)
+    return method
+
+
+def _question(text: str, info: "Info") -> "Question":
+    """The problem in the words that the model's grammar expects. Raises UsageError for one that
+    the model was not trained to read."""
+    from eval.scorers import likelihood, scorers_of
+    from eval.tasks import countdown_item, parse_countdown
+    from reason.ask import Question
+
+    problem = parse_countdown(text)
+    if problem:
+        item = countdown_item(problem, info.grammar)
+        return Question(item.title, item.prompt, item.verify, item.show, scorers_of(item))
+    if info.grammar == "countdown":
+        raise UsageError(
+            "this model reads Countdown problems only, such as 'make 24 from 3 5 7 8' or "
+            f"'3 5 7 8 = 24', not {text!r}; for that connect a general model: "
+            "--backend hf:PATH_OR_HUB_ID"
+        )
+    return Question(text, text, scorers={"likelihood": likelihood})
+
+
+def _connect(spec: str, console: "Console") -> "Backend":
+    from reason.backends.connect import connect
+
+    if not console.is_terminal:
+        return connect(spec)
+    with console.status("loading the model"):
+        return connect(spec)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _run(work: "Coroutine[Any, Any, int]", model: "Backend | None" = None) -> int:
+    """Do the work, then close the model."""
+    import asyncio
+
+    async def all_of_it() -> int:
+        try:
+            return await work
+        finally:
+            if model:
+                await model.close()
+
+    return asyncio.run(all_of_it())
+
+
+def main() -> None:
+    """Entry point of the `reason` command."""
+    app(prog_name="reason")
+
+
+if __name__ == "__main__":
+    main()

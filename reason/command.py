@@ -1,0 +1,54 @@
+"""How the commands of a command line end: one line on stderr for a mistake, and an exit code."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from reason.errors import ReasonError, UsageError
+
+MISTAKE, FAILED, STOPPED = 2, 1, 130
+
+
+class Commands(TyperGroup):
+    """A group whose commands return their exit code, or None for 0.
+
+    A mistake of the user's is one line and exit code 2, another error raised on purpose one line
+    and 1, Ctrl-C 130. A bug keeps its traceback.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name. Raises UsageError naming those that exist."""
+        if cmd_name not in self.commands:
+            known = ", ".join(self.commands)
+            raise UsageError(f"no command is called {cmd_name!r}; there is: {known}")
+        return self.commands[cmd_name]
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # for terminals that lack our characters
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except (KeyboardInterrupt, typer.Abort):
+            code = STOPPED
+        except UsageError as error:
+            code = _complain(str(error), MISTAKE)
+        except ReasonError as error:
+            code = _complain(str(error), FAILED)
+        except Exception as error:
+            # typer may keep a click of its own: know its errors by what they offer
+            if not hasattr(error, "format_message") or not hasattr(error, "show"):
+                raise
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                code = MISTAKE
+            else:
+                code = _complain(error.format_message(), MISTAKE)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, code: int) -> int:
+    print("reason:", " ".join(message.split()), file=sys.stderr)
+    return code

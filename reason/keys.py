@@ -1,0 +1,71 @@
+"""The keys of every command: its options, `key=value` words and TOML keys.
+
+The first is what is said in plain words.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reason.options import option
+
+CONTROLLER = option("apr", "The method", "-c", metavar="NAME")
+BACKEND = option(
+    "",
+    "hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda; without it the model that ships",
+    "-b",
+    metavar="SPEC",
+)
+SEED = option(0, "Seed of everything that is sampled")
+JSON = option(False, "Print one JSON object")
+SVG = option(None, "Write the tree there as SVG", metavar="FILE")
+RECORD = option(None, "Write every event there, for replay", metavar="FILE")
+LIMIT = option(200, "How many problems of the task")
+CONCURRENCY = option(16, "How many samples at the same time")
+OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
+FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
+SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Keys of `reason ask`, beside those of the method and its budget."""
+
+    problem: str = ""
+    controller: str = CONTROLLER
+    backend: str = BACKEND
+    seed: int = SEED
+    record: Path | None = RECORD
+    svg: Path | None = SVG
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Keys of `reason replay`."""
+
+    recording: str = ""
+    speed: float = SPEED
+    svg: Path | None = SVG
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Keys of `reason eval`, beside those of the method and its budget."""
+
+    task: str = ""
+    controller: str = CONTROLLER
+    backend: str = BACKEND
+    seed: int = SEED
+    limit: int = LIMIT
+    concurrency: int = CONCURRENCY
+    out: Path | None = OUT
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Train:
+    """Keys of `reason train sft`, beside those of the recipe."""
+
+    recipe: str = ""
+    out: Path | None = FOLDER

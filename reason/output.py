@@ -1,0 +1,33 @@
+"""Where the outcome of a run goes: terminal, JSON, a picture on disk."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from reason.account import summary
+from reason.live import print_tree, save_svg
+from reason.picture import Picture
+
+
+@dataclass(frozen=True)
+class Output:
+    """A console, and what was asked for beside it."""
+
+    console: Console
+    json: bool = False
+    svg: Path | None = None
+
+    def finish(self, picture: Picture, figures: dict[str, Any], tree: bool = False) -> None:
+        """Write everything down, with the final tree if told to."""
+        below = summary(figures)
+        if self.json:
+            self.console.file.write(json.dumps(figures) + "\n")
+        else:
+            if tree:
+                print_tree(self.console, picture)
+            self.console.print(below, soft_wrap=True)
+        if self.svg:
+            save_svg(self.svg, picture, "", below)

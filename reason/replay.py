@@ -1,0 +1,37 @@
+"""A recorded run, played back into the same tree."""
+
+from pathlib import Path
+
+from reason.account import account, split_ending
+from reason.ledger import Ledger
+from reason.live import animates, play, showing
+from reason.output import Output
+from reason.picture import Picture
+from reason.record import read
+from reason.run import Trajectory
+from reason.tree import ThreadTree
+from reason.types import Result
+from reason.watch import Watch
+
+
+async def replay(path: Path, output: Output, speed: float) -> int:
+    """Show a recorded run at `speed` times its own, 0 for its end only, and its account."""
+    header, recorded = read(path)
+    events, ending = split_ending(list(recorded))
+    watch, tree, ledger = Watch(), ThreadTree(), Ledger()
+    title, method, model = (str(header.get(key, "")) for key in ("title", "method", "model"))
+    picture = Picture(watch, title, method, model)
+    live = animates(output.console) and speed > 0 and not output.json
+    sinks = (tree.apply, ledger.apply, watch)
+    if live:
+        async with showing(output.console, picture):
+            await play(events, sinks, speed)
+            watch.win(ending.thread, ending.found)
+    else:
+        await play(events, sinks, 0)
+        watch.win(ending.thread, ending.found)
+    result = Result(ending.answer, ending.thread) if ending.thread else None
+    spec = {"name": method}
+    run = Trajectory(spec, title, tree, ledger, result, ending.error, ending.limit)
+    output.finish(picture, account(method, run, ending), tree=not live)
+    return 0

@@ -1,0 +1,74 @@
+"""What a user asked for: options, `key=value` words and a TOML file, all under the same names.
+
+One flat list of keys: those of the command, of the method, and of the budget. `budget.depth` is
+always the budget's; a bare `depth` is the method's where the method has such a key.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reason.config import Values, build, merge, parse_words, read_toml, unknown_key
+from reason.errors import UsageError
+from reason.ledger import Budget
+from reason.run import Controller
+
+T = TypeVar("T")
+
+
+def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What was said, and the key=value words among it; a first word with spaces is never one."""
+    said: list[str] = []
+    settings: list[str] = []
+    for index, word in enumerate(words):
+        setting = re.match(r"[A-Za-z_][\w.]*=", word) and (index or not re.search(r"\s", word))
+        (settings if setting else said).append(word)
+    return said, settings
+
+
+def gather(config: Path | None, words: Iterable[str], options: Mapping[str, Any]) -> Values:
+    """All that was given: options go before words, and words before the file."""
+    tables = read_toml(config) if config else {}
+    given = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in options.items()
+        if value is not None
+    }
+    return merge(merge(tables, parse_words(words)), given)
+
+
+def command_of(cls: type[T], tables: Values) -> T:
+    """The command's own part of what was given; the other keys are not looked at."""
+    names = _names(cls)
+    return build(cls, {name: value for name, value in tables.items() if name in names})
+
+
+def method_of(
+    cls: type[T], tables: Values, method: Callable[..., Controller]
+) -> tuple[Controller, Budget]:
+    """The method and its budget from what the command `cls` does not take for itself.
+
+    Raises UsageError for a key that none of them has.
+    """
+    own, knobs, limits = _names(cls), _names(method), _names(Budget)
+    unknown_key(tables, own | knobs | limits | {"budget"})
+    budget = tables.get("budget", {})
+    if not isinstance(budget, Mapping):
+        raise UsageError(f"budget has keys of its own: give budget.KEY=VALUE, not {budget!r}")
+    rest = {name: value for name, value in tables.items() if name not in own | {"budget"}}
+    bare = {name: value for name, value in rest.items() if name not in knobs}
+    controller = build(method, {name: rest[name] for name in rest if name in knobs})  # type: ignore[arg-type]
+    return controller, build(Budget, merge(bare, budget), at="budget.")
+
+
+def choose(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """The entry of that name. Raises UsageError naming those that exist."""
+    if name not in known:
+        raise UsageError(f"no {kind} is called {name!r}; there is: {', '.join(known)}")
+    return known[name]
+
+
+def _names(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}

@@ -1,0 +1,193 @@
+"""What every backend must do. A new one is one more line in BACKENDS."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from reason.backends.hf import HFBackend
+from reason.backends.scripted import ScriptedBackend
+from reason.errors import BackendError, Unsupported
+from reason.types import Grammar, SamplingParams
+from tests import tiny
+from tests.driving import collect, gather, run
+
+BACKENDS: dict[str, Callable[[], Any]] = {
+    "hf-llama": lambda: HFBackend(tiny.model("llama"), tiny.words()),
+    "hf-qwen3": lambda: HFBackend(
+        tiny.model("qwen3", kv_heads=4, seed=1), tiny.words(), max_batch=24
+    ),
+    "scripted": lambda: ScriptedBackend(lambda context, _: "w1 w2 w3 " + context[::-1] * 20),
+}
+"""How to make each backend; beside the protocol they have `running`, a count of requests."""
+
+
+@dataclass(frozen=True)
+class Case:
+    backend: Any
+    prompts: list[list[int]]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    backend = BACKENDS[request.param]()
+    rng = random.Random(0)
+    texts = (" ".join(f"w{rng.randrange(60)}" for _ in range(1 + i % 30)) for i in range(64))
+    yield Case(backend, [backend.encode(text) for text in texts])
+    asyncio.run(backend.close())
+
+
+def test_encode_and_decode_are_inverse(case: Case) -> None:
+    for ids in case.prompts:
+        assert case.backend.encode(case.backend.decode(ids)) == ids
+
+
+def test_ids_and_logprobs_and_the_text_of_the_ids(case: Case) -> None:
+    whole = run(collect(case.backend, case.prompts[5], SamplingParams(max_tokens=20, seed=1)))
+    assert 0 < len(whole.ids) <= 20
+    assert whole.text == case.backend.decode(whole.ids)
+    assert all(logprob <= 0 for logprob in whole.logprobs)
+    assert all(0 <= i < case.backend.info.vocabulary for i in whole.ids)
+
+
+def test_the_last_chunk_carries_finish_and_usage(case: Case) -> None:
+    whole = run(collect(case.backend, case.prompts[5], SamplingParams(max_tokens=7, seed=1)))
+    assert whole.last.finish == "length" and len(whole.ids) == 7
+    assert whole.last.usage is not None
+    assert whole.last.usage.prompt_tokens == len(case.prompts[5])
+
+
+def test_nothing_is_sampled_for_max_tokens_0(case: Case) -> None:
+    whole = run(collect(case.backend, case.prompts[5], SamplingParams(max_tokens=0)))
+    assert (whole.text, whole.ids, whole.last.finish) == ("", [], "length")
+
+
+def test_the_stop_string_is_part_of_the_text(case: Case) -> None:
+    params = SamplingParams(temperature=0, max_tokens=24)
+    free = run(collect(case.backend, case.prompts[9], params))
+    for first, width in ((2, 4), (5, 9), (11, 2)):
+        stop = free.text[first : first + width]
+        whole = run(collect(case.backend, case.prompts[9], params.but(stop=(stop, "not in it"))))
+        assert (whole.last.finish, whole.last.stopped_at) == ("stop", stop)
+        assert free.text.startswith(whole.text) and stop in whole.text
+        assert stop not in case.backend.decode(whole.ids[:-1])
+
+
+def test_the_stop_token_is_part_of_the_ids(case: Case) -> None:
+    params = SamplingParams(temperature=0, max_tokens=24)
+    free = run(collect(case.backend, case.prompts[9], params))
+    stop = free.ids[6]
+    whole = run(collect(case.backend, case.prompts[9], params.but(stop_token_ids=(stop,))))
+    assert whole.ids == free.ids[: free.ids.index(stop) + 1]
+    assert (whole.last.finish, whole.last.stopped_at) == ("stop", None)
+
+
+def test_closing_early_frees(case: Case) -> None:
+    async def main() -> None:
+        params = SamplingParams(max_tokens=400, seed=1)
+        streams = [case.backend.generate(ids, params) for ids in case.prompts[:40]]
+        await asyncio.gather(*(anext(stream) for stream in streams[:20]))
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in streams[20:]]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for stream in streams:
+            await stream.aclose()
+        for _ in range(1000):
+            if not case.backend.running:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(f"{case.backend.running} requests still run")
+
+    asyncio.run(main())
+
+
+def test_reproducible_as_far_as_it_says(case: Case) -> None:
+    said = case.backend.info.reproducible
+    temperature = {"always": 1.0, "greedy": 0.0}.get(said)
+    if temperature is None:
+        pytest.skip("says that it is never reproducible")
+    params = SamplingParams(temperature=temperature, max_tokens=30)
+    asks = [(ids, params.but(seed=n)) for n, ids in enumerate(case.prompts)]
+    together = gather(case.backend, asks)
+    alone = [run(collect(case.backend, *ask)) for ask in asks[:8]]
+    assert [w.ids for w in alone] == [w.ids for w in together[:8]]
+    order = list(range(64))
+    random.Random(1).shuffle(order)
+    shuffled = gather(case.backend, [asks[n] for n in order])
+    assert [w.ids for w in shuffled] == [together[n].ids for n in order]
+
+
+def test_seeds_matter_where_the_model_samples(case: Case) -> None:
+    if isinstance(case.backend, ScriptedBackend):
+        pytest.skip("a script does not sample")
+    asks = [(case.prompts[9], SamplingParams(max_tokens=20, seed=n)) for n in range(8)]
+    assert len({tuple(w.ids) for w in gather(case.backend, asks)}) > 4
+    asks = [(case.prompts[9], SamplingParams(max_tokens=20))] * 8
+    assert len({tuple(w.ids) for w in gather(case.backend, asks)}) > 4
+
+
+def test_score_agrees_with_generation(case: Case) -> None:
+    asks = [(ids, SamplingParams(max_tokens=30, seed=3)) for ids in case.prompts[:16]]
+    wholes = gather(case.backend, asks)
+
+    async def main() -> list[list[float]]:
+        return await asyncio.gather(
+            *(
+                case.backend.score([*ids, *whole.ids], len(ids))
+                for (ids, _), whole in zip(asks, wholes, strict=True)
+            )
+        )
+
+    for whole, scores in zip(wholes, asyncio.run(main()), strict=True):
+        assert scores == pytest.approx(whole.logprobs, abs=1e-4)
+    assert run(case.backend.score(case.prompts[9], len(case.prompts[9]))) == []
+
+
+def test_64_requests_with_different_parameters_do_not_mix(case: Case) -> None:
+    if case.backend.info.reproducible != "always":
+        pytest.skip("cannot be compared without reproducible sampling")
+    asks = [
+        (
+            ids,
+            SamplingParams(
+                temperature=(0.0, 0.5, 1.0, 2.0)[n % 4],
+                top_p=(1.0, 0.8)[n % 2],
+                top_k=(0, 3, 10)[n % 3],
+                min_p=(0.0, 0.05)[n // 8 % 2],
+                max_tokens=1 + n % 23,
+                stop=((), ("w7",), ("3", "w11 w"))[n % 3],
+                seed=n,
+                priority=n % 5,
+            ),
+        )
+        for n, ids in enumerate(case.prompts)
+    ]
+    together = gather(case.backend, asks)
+    for (ids, params), whole in list(zip(asks, together, strict=True))[::5]:
+        alone = run(collect(case.backend, ids, params))
+        assert (alone.ids, alone.text) == (whole.ids, whole.text)
+        assert alone.last.finish == whole.last.finish
+        assert alone.logprobs == pytest.approx(whole.logprobs, abs=1e-4)
+
+
+def test_a_grammar_is_obeyed_or_refused(case: Case) -> None:
+    params = SamplingParams(max_tokens=8, grammar=Grammar("regex", "w1"))
+    try:
+        whole = run(collect(case.backend, case.prompts[5], params))
+    except Unsupported as error:
+        assert "sglang" in str(error).lower()
+    else:
+        assert whole.text.startswith("w1")
+
+
+def test_errors_are_backend_errors(case: Case) -> None:
+    if isinstance(case.backend, ScriptedBackend):
+        pytest.skip("a script takes any ids")
+    for ids in ([], [-1], [case.backend.info.vocabulary]):
+        with pytest.raises(BackendError):
+            run(collect(case.backend, ids, SamplingParams(max_tokens=4)))

@@ -1,0 +1,187 @@
+"""The command line: what it prints and what it returns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from controllers.apr import AdaptiveParallel
+from reason.cli import METHODS
+from reason.ledger import Budget
+from tests.console import SHORT, asked, reason, replayed, tiny
+
+KEYS = [
+    "answer",
+    "thread",
+    "controller",
+    "critical_path",
+    "total_tokens",
+    "longest_sequence",
+    "prompt_tokens",
+    "cached_tokens",
+    "threads",
+    "peak_threads",
+    "seconds",
+    "ttft",
+    "error",
+    "verified",
+    "limit",
+]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, reason.cli\n"
+        "try: reason.cli.app(['--help'])\n"
+        "finally: print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    shown, _, modules = done.stdout.partition("MODULES")
+    assert "ask" in shown and "replay" in shown
+    heavy = {"torch", "transformers", "scipy", "numpy", "rich", "controllers", "eval", "rl"}
+    assert not heavy & set(modules.split())
+
+
+@pytest.mark.parametrize("words", [["ask"], ["replay"], ["eval"], ["train", "sft"]])
+def test_every_command_has_help(words: list[str]) -> None:
+    for flag in ("-h", "--help"):
+        result = reason(*words, flag)
+        assert result.exit_code == 0
+        assert result.stdout.startswith(f"Usage: root {' '.join(words)}")
+
+
+def test_the_answer_and_the_account() -> None:
+    code, text = asked(AdaptiveParallel(syntax="countdown", width=4))
+    answer, tokens, seconds = text.splitlines()
+    assert code == 0
+    assert answer.startswith("answer   ") and answer.endswith("✓ verified")
+    assert "on the critical path" in tokens and "tokens/s" in seconds
+
+
+def test_json_has_these_keys() -> None:
+    result = reason("ask", "make 24 from 3 5 7 8", "-b", tiny(), "--json", SHORT, "rounds=1")
+    figures = json.loads(result.stdout)
+    assert (result.exit_code, list(figures)) == (0, KEYS)
+    assert figures["controller"] == "apr"
+    assert figures["verified"] is False
+    assert figures["total_tokens"] == 12
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs(method: str) -> None:
+    result = reason("ask", "3 5 7 8 = 24", "-b", tiny(), "-c", method, SHORT, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["controller"] == method
+
+
+def test_unquoted_words_and_settings_in_any_order() -> None:
+    result = reason("ask", f"backend={tiny()}", "3", "5", "7", "8", "=", "24", SHORT, "json=true")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["total_tokens"] == 12
+
+
+def test_a_file_gives_what_options_and_words_give(tmp_path: Path) -> None:
+    config = tmp_path / "ask.toml"
+    config.write_text(
+        f'problem = "3 5 7 8 = 24"\nbackend = "{tiny()}"\ncontroller = "self_consistency"\n'
+        "n = 3\njson = true\n[sampling]\nmax_tokens = 12\n"
+    )
+    result = reason("ask", "--config", str(config))
+    assert json.loads(result.stdout)["total_tokens"] == 36
+    result = reason("ask", str(config), "n=2", "sampling.max_tokens=10", "--seed", "3")
+    assert json.loads(result.stdout)["total_tokens"] == 20
+
+
+def test_a_run_that_failed_returns_1(tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    code, text = asked(
+        AdaptiveParallel(syntax="countdown"), budget=Budget(critical_path=30), record=recording
+    )
+    assert code == 1
+    assert "answer   none: critical_path reached its limit of 30" in text
+    assert "critical_path reached its limit of 30" in replayed(recording)
+
+
+def test_a_terminal_gets_the_tree_and_no_color_is_respected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = {"force_terminal": True, "color_system": "truecolor"}
+    text = asked(AdaptiveParallel(syntax="countdown", width=2), console=terminal)[1]
+    assert "├─ " in text and "\x1b[1;35m" in text
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = asked(AdaptiveParallel(syntax="countdown", width=2), console=terminal)[1]
+    assert "├─ " in text and "35m" not in text
+
+
+def test_general_models_answer_anything(tmp_path: Path) -> None:
+    folder = Path(tiny().removeprefix("hf:"))
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["reason_grammar"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    tokenizer["chat_template"] = "{{ '7 + 8 = 15' }}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    said = ["ask", "what is 7 + 8?", "-b", f"hf:{tmp_path}", "--json", SHORT]
+    result = reason(*said, "-c", "single")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["verified"] is None
+    result = reason(*said, "-c", "best_of_n")
+    assert result.exit_code == 2
+    assert "no scorer is called 'verifier'; there is: likelihood" in result.stderr
+    assert reason(*said, "-c", "best_of_n", "scorer=likelihood").exit_code == 0
+
+
+def test_eval_writes_its_folder_and_goes_on(tmp_path: Path) -> None:
+    words = ["eval", "countdown3:2", "-b", tiny(), "-c", "single", SHORT, "limit=3", "--json"]
+    result = reason(*words, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)
+    assert len((tmp_path / "out" / "samples.jsonl").read_text().splitlines()) == 6
+    config = tmp_path / "eval.toml"
+    config.write_text(
+        f'task = "countdown3:2"\nbackend = "{tiny()}"\ncontroller = "single"\nlimit = 3\n'
+        f'json = true\nout = "{tmp_path}/out"\n[sampling]\nmax_tokens = 12\n'
+    )
+    again = reason("eval", str(config))
+    assert (again.exit_code, again.stdout) == (0, result.stdout)
+
+
+def test_train_sft_runs_a_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(
+        "batch = 200\nblock = 2\ncompile = false\n"
+        "[shape]\nhidden = 64\nlayers = 1\nintermediate = 64\nhead = 32\ncontext = 512\n"
+        '[[stage]]\nname = "one"\nblocks = 2\nmuon = 0.01\nadamw = 1e-3\n'
+    )
+    result = reason("train", "sft", str(recipe), "--out", str(tmp_path / "run"), "seed=7")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    changed = reason("train", "sft", str(recipe), "--out", str(tmp_path / "run"), "seed=8")
+    assert changed.exit_code == 2 and "seed differ from this recipe" in changed.stderr
+
+
+def test_interrupting_stops_cleanly(tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    problem = ["ask", "3 5 7 8 = 24", "-b", tiny(), "-c", "self_consistency", "n=64"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "reason.cli", *problem, "--record", str(recording)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+    ) as process:
+        deadline = time.monotonic() + 240
+        while not (recording.exists() and recording.read_text().count("sampled") > 3):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out, error) == (130, "", "")
+    assert '"finish":"cancelled"' in recording.read_text().splitlines()[-1]

@@ -1,0 +1,167 @@
+import asyncio
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from controllers.apr import AdaptiveParallel
+from eval.command import evaluate_command, parse_task
+from eval.progress import ProgressLine, duration
+from reason.backends.base import Backend
+from reason.backends.scripted import ScriptedBackend
+from reason.errors import BackendError, UsageError
+from reason.ledger import Budget
+from reason.types import SamplingParams
+from tests.oracle import oracle
+from tests.test_metrics import sample
+
+TABLE = """\
+countdown3 · apr
+  accuracy                50.0% [15.0, 85.0]  95% interval, Wilson over questions
+  samples                 4 of 4 questions
+  critical path           mean 82.2, median 78, 95th 92
+  tokens per sample       mean 128.8, median 121, 95th 148
+  longest sequence        mean 83.5, median 80, 95th 92
+  threads                 mean 8.5, median 8, 95th 10
+  total tokens            515
+  spawned                 100.0%
+  wrong answer            50.0%
+  no answer               0.0%
+  truncated               0.0%
+  hit the budget          0.0%
+  errors                  0
+  cached prompt tokens    0.0%
+  wall clock              TIME, SPEED tokens/s
+Samples and figures are in FOLDER
+"""
+
+
+async def run(out: Path, console: Console, json: bool = False, **changes: Any) -> int:
+    options: dict[str, Any] = {
+        "task": "countdown3",
+        "repeats": 1,
+        "controller": AdaptiveParallel(syntax="countdown"),
+        "controller_name": "apr",
+        "backends": {"policy": oracle(wrong=0.3)},
+        "budget": Budget(),
+        "limit": 4,
+        "seed": 3,
+        "concurrency": 2,
+    }
+    return await evaluate_command(**{**options, **changes}, out=out, console=console, json=json)
+
+
+def paper(terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=120, force_terminal=terminal, no_color=True)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+async def test_the_table_and_nothing_else_where_there_is_no_terminal(tmp_path: Path) -> None:
+    console = paper()
+    assert await run(tmp_path, console) == 0
+    shown = "\n".join(line.rstrip() for line in written(console).splitlines()) + "\n"
+    shown = re.sub(r"\d+:\d\d, [\d,]+ tokens/s", "TIME, SPEED tokens/s", shown)
+    assert shown.replace(str(tmp_path), "FOLDER") == TABLE
+
+
+async def test_one_object_for_machines(tmp_path: Path) -> None:
+    console = paper(terminal=True)
+    assert await run(tmp_path, console, json=True, repeats=2) == 0
+    (line,) = written(console).splitlines()
+    report = json.loads(line)
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    del timing["samples"]
+    assert report == {
+        "out": str(tmp_path),
+        "config": json.loads((tmp_path / "config.json").read_text()),
+        **json.loads((tmp_path / "metrics.json").read_text()),
+        "timing": timing,
+    }
+    assert report["samples"] == 8
+
+
+async def test_a_terminal_gets_a_progress_line(tmp_path: Path) -> None:
+    console = paper(terminal=True)
+    await run(tmp_path, console)
+    assert "countdown3 · apr" in written(console).split("accuracy")[0]
+    assert re.search(r"4/4 accuracy 50\.0% \[15\.0, 85\.0\] · [\d,]+ tok/s", written(console))
+
+
+async def test_the_exit_code_tells_of_failures_and_a_second_run_mends_them(tmp_path: Path) -> None:
+    healthy = oracle().script
+    calls = 0
+
+    def script(context: str, params: SamplingParams) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise BackendError("connection reset")
+        return healthy(context, params)
+
+    console = paper()
+    flaky: dict[str, Backend] = {"policy": oracle(script=script)}
+    assert await run(tmp_path, console, backends=flaky) == 1
+    last = written(console).splitlines()[-1]
+    assert last == "The model failed in 1 of 4 samples; the same command tries them again."
+    assert await run(tmp_path, paper(), backends=flaky) == 0
+
+
+async def test_a_stopped_command_says_how_to_go_on(tmp_path: Path) -> None:
+    console = paper()
+    task = asyncio.create_task(run(tmp_path, console, backends={"policy": oracle(delay=0.05)}))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    said = f"Stopped. Finished samples are in {tmp_path}; the same command goes on from there."
+    assert written(console).replace("\n", " ").strip() == said
+
+
+async def test_a_model_without_a_grammar_is_asked_in_words(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def script(context: str, params: SamplingParams) -> str:
+        asked.append(context)
+        return "I cannot"
+
+    backends = {"policy": ScriptedBackend(script)}
+    await run(tmp_path, paper(), backends=backends, controller=AdaptiveParallel(), limit=1)
+    assert "Use each of the numbers" in asked[0]
+
+
+def test_tasks_with_repeats() -> None:
+    assert parse_task("countdown4:8") == ("countdown4", 8)
+    assert parse_task("countdown4") == ("countdown4", 1)
+    for text in ("countdown4:", "countdown4:0", "countdown4:-1", "countdown4:two"):
+        with pytest.raises(UsageError) as error:
+            parse_task(text)
+        expected = f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}"
+        assert str(error.value) == expected
+
+
+async def test_a_task_or_a_limit_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no task is called 'sudoku'; there is: countdown3, "):
+        await run(tmp_path, paper(), task="sudoku")
+    with pytest.raises(UsageError, match="limit must be 1 or more, got 0"):
+        await run(tmp_path, paper(), limit=0)
+
+
+def test_speed_and_time_left_are_those_of_this_session() -> None:
+    line = ProgressLine(paper(), "t", total=10)
+    now = time.monotonic()
+    for number in range(4):
+        line(sample(str(number), correct=True, total_tokens=1000), False)
+    assert line.status(now + 10) == "accuracy 100.0% [51.0, 100.0]"
+    for number in (4, 5):
+        line(sample(str(number), correct=number == 4, total_tokens=1000), True)
+    assert line.status(now + 10) == "accuracy 83.3% [43.6, 97.0] · 200 tok/s · 0:20 left"
+    assert [duration(s) for s in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]

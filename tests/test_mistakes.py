@@ -1,0 +1,101 @@
+"""What the command line says of mistakes, and how it reads settings."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controllers.apr import AdaptiveParallel
+from reason.keys import Ask
+from reason.ledger import Budget
+from reason.settings import command_of, gather, method_of, split_words
+from tests.console import reason, tiny
+
+
+def mistakes(folder: Path) -> list[tuple[list[str], str]]:
+    (folder / "bad.toml").write_text("width = \n")
+    (folder / "odd.toml").write_text("colour = 3\n")
+    question = ["ask", "3 5 7 8 = 24", "-b", tiny()]
+    return [
+        (["ask"], "nothing was asked; for example"),
+        (["ask", " "], "nothing was asked"),
+        (["aks"], "no command is called 'aks'; there is: ask, replay, eval, train"),
+        ([*question, "--colour", "3"], "No such option: --colour"),
+        ([*question, "--seed", "x"], "--seed"),
+        ([*question, "-c", "magic"], "there is: apr, single, self_consistency, best_of_n"),
+        ([*question, "widht=4"], "unknown key widht (did you mean width?); the keys are: backend"),
+        ([*question, "width=wide"], "width must be an integer, got 'wide'"),
+        ([*question, "sampling=3"], "sampling has keys of its own"),
+        ([*question, "sampling.temperature=-1"], "sampling.temperature must be"),
+        ([*question, "budget.tokens=3"], "unknown key budget.tokens (did you mean total_tokens?)"),
+        ([*question, "budget=3"], "budget has keys of its own"),
+        ([*question, "seconds=-1"], "budget.seconds must be 0 or more"),
+        ([*question, "seed=x"], "seed must be an integer"),
+        ([*question, "-c", "best_of_n", "scorer=taste"], "there is: verifier, likelihood"),
+        ([*question, "syntax=xml"], "no syntax is called 'xml'; there is: tags, countdown"),
+        ([*question, "--config", "none.toml"], "cannot read none.toml"),
+        ([*question, "--config", str(folder / "bad.toml")], "is not valid TOML"),
+        ([*question, "--config", str(folder / "odd.toml")], "unknown key colour"),
+        ([*question, "--record", str(folder)], "cannot record to"),
+        (["ask", "what is the capital of France", "-b", tiny()], "reads Countdown problems only"),
+        (["ask", "3 5 7 8 = 240", "-b", tiny()], "the target 240 is out of range"),
+        (["ask", "x", "-b", "gpt"], "no backend is called 'gpt'; a backend is written hf:"),
+        (["ask", "x", "-b", "ftp:x"], "no backend is called 'ftp:x'"),
+        (["ask", "x", "-b", "hf:"], "names no model"),
+        (["ask", "x", "-b", "hf:/no/such/folder"], "no checkpoint directory at /no/such/folder"),
+        (["ask", "x", "-b", f"{tiny()}?dytpe=auto"], "unknown key dytpe (did you mean dtype?)"),
+        (["ask", "x", "-b", f"{tiny()}?max_batch=x"], "max_batch must be an integer"),
+        (["ask", "x", "-b", f"{tiny()}?auto"], "must read key=value&key=value, got 'auto'"),
+        (["ask", "x", "-b", f"{tiny()}?dtype=int3"], "dtype is 'int3'; expected one of"),
+        (["replay"], "which run?"),
+        (["replay", "none.jsonl"], "cannot read none.jsonl"),
+        (["replay", str(folder / "bad.toml")], "is no recorded run"),
+        (["replay", "x.jsonl", "speed=-1"], "speed must be 0 or more"),
+        (["replay", "x.jsonl", "fast=1"], "unknown key fast"),
+        (["eval"], "no task is called ''; there is: countdown3"),
+        (["eval", "aime24"], "no task is called 'aime24'; there is: countdown3"),
+        (["eval", "countdown4:x"], "expected TASK:REPEATS"),
+        (["eval", "countdown4", "record=x"], "unknown key record"),
+        (["train", "sft", "nothing", "--out", "x"], "with the package come: countdown.toml"),
+        (["train", "sft", "countdown"], "give --out DIR"),
+        (["train", "sft", "countdown", "--out", "x", "blok=3"], "did you mean block?"),
+    ]
+
+
+def test_mistakes_are_one_line_and_return_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, message in mistakes(tmp_path):
+        result = reason(*words)
+        assert message in result.stderr, words
+        assert (result.exit_code, result.stdout) == (2, ""), words
+        assert result.stderr.startswith("reason: ") and result.stderr.count("\n") == 1, words
+
+
+def test_a_light_installation_says_what_to_install() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from reason.cli import app\n"
+        "app(['ask', 'x', '-b', 'hf:x'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert 'pip install "reason-engine[hf]"' in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_bare_names_reach_the_budget_unless_the_method_has_them() -> None:
+    words = ["depth=1", "critical_path=4k", "budget.depth=2", "budget.seconds=9", "width=3"]
+    tables = gather(None, words, {"seed": 1, "svg": None})
+    method, budget = method_of(Ask, tables, AdaptiveParallel)
+    assert method == AdaptiveParallel(depth=1, width=3)
+    assert budget == Budget(critical_path=4000, depth=2, seconds=9)
+    assert command_of(Ask, tables) == Ask(seed=1)
+
+
+def test_words_of_a_problem_are_not_settings() -> None:
+    assert split_words(["if x=3, what is x?", "n=4"]) == (["if x=3, what is x?"], ["n=4"])
+    assert split_words(["3", "5", "=", "8"]) == (["3", "5", "=", "8"], [])
+    assert split_words(["n=4", "why"]) == (["why"], ["n=4"])

@@ -1,0 +1,62 @@
+"""Recording a run and playing it back."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from controllers.apr import AdaptiveParallel
+from controllers.best_of_n import BestOfN
+from controllers.self_consistency import SelfConsistency
+from reason.run import Controller
+from tests.console import asked, reason, replayed
+
+
+@pytest.mark.parametrize(
+    ("method", "controller"),
+    [
+        ("apr", AdaptiveParallel(syntax="countdown")),
+        ("self_consistency", SelfConsistency(n=3, syntax="countdown")),
+        ("best_of_n", BestOfN(n=3, syntax="countdown", enough=1.0)),
+    ],
+)
+def test_a_replay_is_the_run_again(method: str, controller: Controller, tmp_path: Path) -> None:
+    recording, svg = tmp_path / "run.jsonl", tmp_path / "run.svg"
+    figures = asked(controller, method, record=recording, svg=svg, json=True)[1]
+    assert replayed(recording, json=True) == figures
+    again = tmp_path / "again.svg"
+    text = replayed(recording, svg=again)
+    assert "★" in text and text.count("├─") + text.count("╰─") >= 3
+
+    def threads(file: Path) -> set[str]:
+        words = "".join(ET.parse(file).getroot().itertext()).split("\xa0")
+        return {word for word in words if word.startswith("0.") and word.count(".") == 1}
+
+    assert threads(svg) == threads(again) != set()
+
+
+def test_a_recording_that_stops_early_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    asked(AdaptiveParallel(syntax="countdown"), record=recording)
+    lines = recording.read_bytes().splitlines(keepends=True)
+    recording.write_bytes(b"".join(lines[: len(lines) // 2]) + b'{"ev')
+    result = reason("replay", str(recording), "speed=0")
+    assert result.exit_code == 0
+    assert "◌ 0 " in result.stdout
+    assert "none: the recording stops before the run does" in result.stdout
+
+
+def test_damaged_recordings_are_one_line(tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    asked(AdaptiveParallel(syntax="countdown", width=2), record=recording)
+    header, opened, *rest, last = recording.read_text().splitlines()
+    for lines, message in [
+        ([header, *rest, last], "speaks of '0', which no event before it opened"),
+        ([header, opened, "{}"], "line 3: not an event"),
+        ([header, opened, last.replace('"found":"', '"found":["')], "not an event"),
+        ([header, opened, last.replace('"verified":true', '"verified":7')], "is no result"),
+    ]:
+        recording.write_text("\n".join(lines) + "\n")
+        result = reason("replay", str(recording), "--json")
+        assert result.exit_code == 2
+        assert message in result.stderr and result.stderr.count("\n") == 1

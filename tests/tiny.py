@@ -1,0 +1,80 @@
+"""Models of a few thousand random weights, and tokenizers for them, made on the spot."""
+
+from functools import cache
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+WORDS = 60
+EOS = "<eos>"
+
+_CLASSES = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+
+
+def model(
+    kind: str, *, vocabulary: int = WORDS + 2, seed: int = 0, kv_heads: int = 2, **options: object
+) -> PreTrainedModel:
+    """A fresh model with two layers and four heads, its weights large enough to have opinions."""
+    config_class, model_class = _CLASSES[kind]
+    settings = {
+        "vocab_size": vocabulary,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": kv_heads,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.3,
+        "tie_word_embeddings": False,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        **options,
+    }
+    torch.manual_seed(seed)
+    made: PreTrainedModel = model_class(config_class(**settings)).eval()
+    return made
+
+
+@cache
+def words() -> PreTrainedTokenizerBase:
+    """One token per word, "w0" to "w59", joined by spaces; others are unknown."""
+    vocabulary = {f"w{i}": i for i in range(WORDS)} | {"<unk>": WORDS, EOS: WORDS + 1}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+@cache
+def letters() -> PreTrainedTokenizerBase:
+    """Byte-level pairs: every text has tokens, and most characters beyond ASCII take several."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=[EOS],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS)
