@@ -13,10 +13,10 @@ import argparse
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -211,7 +211,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
     else:
-        tables(Console(), result)
+        tables(Console(width=200), result)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def apply(op: str, x: int, y: int) -> int | None:
     return None
 
 
-@lru_cache(maxsize=300_000)
+@lru_cache(maxsize=100_000)
 def moves(numbers: Numbers, limit: int = LIMIT) -> tuple[tuple[Step, Numbers], ...]:
     """Every first operation with the numbers it leaves, in the canonical order.
 
@@ -81,7 +81,7 @@ def moves(numbers: Numbers, limit: int = LIMIT) -> tuple[tuple[Step, Numbers], .
     return tuple(found)
 
 
-@lru_cache(maxsize=1_000_000)
+@lru_cache(maxsize=200_000)
 def solve(numbers: Numbers, target: int, limit: int = LIMIT) -> tuple[Step, ...] | None:
     """The first solution in canonical depth-first order, or None; exact under the limit."""
     if len(numbers) == 1:

@@ -79,7 +79,7 @@ def ending(word: str, steps: tuple[Step, ...] | None) -> Words:
     return [word, *(path(steps) if steps else ["fail"]), "<eos>"]
 
 
-def promising(problem: Problem, k: int, rng: random.Random) -> list[tuple[Step, Numbers]]:
+def promising(problem: Problem, rng: random.Random) -> list[tuple[Step, Numbers]]:
     """First operations in a random order in which those that lead to a solution tend to lead.
 
     Weighted shuffle (Efraimidis & Spirakis 2006), weight 8 against 1.
@@ -112,7 +112,7 @@ def parallel(problem: Problem, k: int, rng: random.Random) -> Iterator[Example]:
 def _fan_out(
     opening: Words, problem: Problem, k: int, rng: random.Random, kind: str, last: str
 ) -> Iterator[Example]:
-    left = promising(problem, k, rng) if k else list(moves(problem.numbers))
+    left = promising(problem, rng) if k else list(moves(problem.numbers))
     context, rounds, width = opening, 0, k or len(left)
     while left and rounds < ROUNDS:
         batch, left, rounds = left[:width], left[width:], rounds + 1
@@ -137,7 +137,7 @@ def _fan_out(
 
 def serial(problem: Problem, k: int, rng: random.Random) -> Example:
     """One thread that does it all: k first operations, or with k = 0 every one, in order."""
-    order = promising(problem, k, rng)[:k] if k else moves(problem.numbers)
+    order = promising(problem, rng)[:k] if k else moves(problem.numbers)
     written: Words = []
     found = None
     for step, rest in order:

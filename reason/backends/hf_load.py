@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from reason.errors import BackendError, UsageError
 
@@ -35,6 +36,7 @@ def load_pair(
         raise UsageError(f"no checkpoint directory at {name}")
     source = str(path) if local else name
     tokenizer = _tokenizer(source, name)
+    disable_progress_bar()  # its bars would run through ours
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             source, dtype=_DTYPES.get(dtype, "auto"), output_loading_info=True
