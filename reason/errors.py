@@ -5,6 +5,7 @@
                         value or file; the message says what would be right
   - BackendError        the model failed or refused; the thread closes with "error"
     + Unsupported       this backend cannot do what was asked; the message names those that can
+  - TrainingError       a training run cannot go on
   - ThreadCancelled     somebody stopped this thread from outside
   - BudgetExceeded      a limit of the run's budget was reached; the run ends, with all it has
 
@@ -30,6 +31,10 @@ class BackendError(ReasonError):
 
 class Unsupported(BackendError):
     """This backend cannot do what was asked."""
+
+
+class TrainingError(ReasonError):
+    """A training run cannot go on."""
 
 
 class ThreadCancelled(ReasonError):

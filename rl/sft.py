@@ -8,16 +8,17 @@ the same data, so that stopping changes nothing but the time.
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from reason.errors import UsageError
+from reason.errors import TrainingError, UsageError
 from rl.batches import Batch, block
 from rl.fast_llama import FastLlama
 from rl.traces import Mixture
@@ -129,8 +130,13 @@ class Training:
                     yield number, stage, before
                 number += 1
 
-    def run_block(self, number: int, stage: Stage, before: int) -> float:
-        """Train on one block; the mean loss. Raises FloatingPointError if the loss is no number."""
+    def run_block(
+        self, number: int, stage: Stage, before: int, on_step: Callable[[], object] = lambda: None
+    ) -> float:
+        """Train on one block, the `before`-th of its stage; the mean loss.
+
+        Raises TrainingError if the loss is no number; the checkpoint before the block stands.
+        """
         recipe, total, losses = self.recipe, stage.blocks * self.recipe.block, []
         data = block(stage.mixture, recipe.batch, recipe.block, f"{recipe.seed}/{number}")
         for step, batch in enumerate(data, before * recipe.block):
@@ -139,9 +145,13 @@ class Training:
             if done > stage.decay_from:
                 factor *= max(stage.floor, (1 - done) / (1 - stage.decay_from))
             losses.append(self.step(batch, factor))
+            on_step()
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
-            raise FloatingPointError(f"the loss became {mean} in block {number}")
+            raise TrainingError(
+                f"the loss became {mean} in block {number}, stage {stage.name}; the checkpoint "
+                f"after block {number - 1} is kept in {self.folder}: lower the learning rates"
+            )
         self.done = number + 1
         return mean
 
@@ -239,25 +249,38 @@ def export(model: LlamaForCausalLM, folder: Path) -> None:
 
 
 def train(recipe: Recipe, folder: Path, console: Console) -> None:
-    """Run the recipe to its end, from wherever `folder` stands; the model goes to folder/model."""
+    """Run the recipe to its end, from wherever `folder` stands; the model goes to folder/model.
+
+    Every block adds a row to folder/log.jsonl: loss, tokens and tokens per second.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     run = Training(recipe, folder)
     blocks = sum(stage.blocks for stage in recipe.stage)
-    with (folder / "log.jsonl").open("a") as log:
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        (folder / "log.jsonl").open("a") as log,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        steps = recipe.block
+        bar = progress.add_task("", total=blocks * steps, completed=run.done * steps)
         for number, stage, before in run.steps():
             start, tokens = time.perf_counter(), run.tokens
-            loss = run.run_block(number, stage, before)
+            loss = run.run_block(number, stage, before, lambda: progress.advance(bar))
             run.save({"loss": loss})
             seconds = time.perf_counter() - start
+            rate = round((run.tokens - tokens) / seconds)
             row = {
                 "block": number,
                 "stage": stage.name,
                 "loss": round(loss, 5),
                 "tokens": run.tokens,
-                "tokens_per_second": round((run.tokens - tokens) / seconds),
+                "tokens_per_second": rate,
                 "seconds": round(seconds, 1),
             }
             log.write(json.dumps(row) + "\n")
             log.flush()
-            console.print(f"{number + 1}/{blocks} {row}")
+            progress.update(bar, description=f"{stage.name}  loss {loss:.3f}  {rate:,} tok/s")
+            if not console.is_terminal:
+                console.print(f"{number + 1}/{blocks} {stage.name} loss {loss:.4f} {rate} tok/s")
     export(run.model, folder / "model")
+    console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)
