@@ -44,10 +44,7 @@ def connect(spec: str = "") -> Backend:
 
 def _hf(place: str, options: dict[str, str]) -> Backend:
     with extra("hf"):
-        from transformers.utils.logging import disable_progress_bar
-
         from reason.backends.hf import HFBackend
-    disable_progress_bar()  # loading weights from a disk is no news
     return HFBackend.load(place, **_typed(options, HFBackend.load, HFBackend.__init__))
 
 
