@@ -199,14 +199,18 @@ def split_of(problem: Problem) -> str | None:
     return "train" if number < 90 else "val" if number < 95 else "test"
 
 
-def generate(n: int, split: str, seed: int | str) -> Iterator[Problem]:
+def generate(
+    n: int, split: str, seed: int | str, largest: int = LARGEST_NUMBER
+) -> Iterator[Problem]:
     """An endless stream of solvable n-number problems of one split, none twice.
 
-    Raises ValueError for a split that does not exist, and for fewer than three numbers, of which
-    there are not enough problems.
+    Numbers are uniform in 1..`largest`. Raises ValueError for a split that does not exist, and for
+    fewer than three numbers or a largest one below 10, of which there are not enough problems.
     """
     if n < 3:
         raise ValueError(f"n must be 3 or more, got {n}")
+    if largest < 10:
+        raise ValueError(f"largest must be 10 or more, got {largest}")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     rng = random.Random(f"countdown/{n}/{split}/{seed}")
@@ -215,7 +219,7 @@ def generate(n: int, split: str, seed: int | str) -> Iterator[Problem]:
     while True:
         target = rng.choice(targets)
         while True:
-            numbers = tuple(rng.randint(1, LARGEST_NUMBER) for _ in range(n))
+            numbers = tuple(rng.randint(1, largest) for _ in range(n))
             problem = Problem(numbers, target)
             if split_of(problem) == split and solve(numbers, target) is not None:
                 break

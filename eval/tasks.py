@@ -18,6 +18,9 @@ from eval.countdown import (
 from reason.errors import UsageError
 from reason.types import Prompt
 
+SMALL = 12
+"""Largest number of the problems that people make up."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -39,18 +42,20 @@ class Countdown:
 
     numbers: int = 4
     split: str = "test"
+    largest: int = LARGEST_NUMBER
 
     def items(self, limit: int, seed: int, grammar: str) -> list[Item]:
         """The first `limit` problems of the split; the same for the same seed, any limit."""
-        problems = islice(generate(self.numbers, self.split, seed), limit)
+        problems = islice(generate(self.numbers, self.split, seed, self.largest), limit)
         return [countdown_item(problem, grammar) for problem in problems]
 
 
 TASKS = {
     **{f"countdown{n}": Countdown(n) for n in (3, 4, 5)},
     **{f"countdown{n}_target": Countdown(n, "test_target") for n in (3, 4, 5)},
+    **{f"countdown{n}_small": Countdown(n, "test", SMALL) for n in (4, 5)},
 }
-"""Held-out multisets of numbers; `_target`: with held-out targets too."""
+"""Held-out multisets of numbers; `_target`: with held-out targets too; `_small`: from 1 to 12."""
 
 
 def task_of(name: str) -> Countdown:

@@ -19,7 +19,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eval.countdown import TARGETS, Numbers, Problem, Step, generate, moves, solve
+from eval.countdown import (
+    LARGEST_NUMBER,
+    TARGETS,
+    Numbers,
+    Problem,
+    Step,
+    generate,
+    moves,
+    solve,
+)
+from eval.tasks import SMALL
 
 ROUNDS = 4
 """Spawns after which a root with a limited width gives up."""
@@ -159,6 +169,8 @@ class Mixture:
     """Share of 3-number problems."""
     five: float = 0.0
     """Share of 5-number problems; the rest have 4."""
+    small: float = 0.0
+    """Share of problems with numbers from 1 to 12: people ask them, uniform draws lack them."""
     all_children: float = 0.4
     """Share of roots that spawn every first operation (k = 0)."""
     children: int = 3
@@ -170,11 +182,16 @@ class Mixture:
 def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
     """An endless, seeded stream of training examples from the training split."""
     rng = random.Random(f"traces/{seed}")
-    streams = {n: generate(n, "train", seed) for n in (3, 4, 5)}
+    streams = {
+        (n, largest): generate(n, "train", seed, largest)
+        for n in (3, 4, 5)
+        for largest in (SMALL, LARGEST_NUMBER)
+    }
     while True:
         draw = rng.random()
         n = 3 if draw < mixture.three else 5 if draw < mixture.three + mixture.five else 4
-        problem = next(streams[n])
+        small = mixture.small and rng.random() < mixture.small
+        problem = next(streams[n, SMALL if small else LARGEST_NUMBER])
         if mixture.root:
             wide = n == 5 or rng.random() < mixture.all_children
             k = 0 if wide else rng.choice((2, 4, 8) if n == 4 else (2, 4))

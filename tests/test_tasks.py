@@ -129,7 +129,7 @@ def test_items_are_the_first_of_the_split(name: str) -> None:
     task = task_of(name)
     items = task.items(5, 3, "countdown")
     assert [i.id for i in task.items(3, 3, "countdown")] == [i.id for i in items][:3]
-    problems = generate(task.numbers, task.split, 3)
+    problems = generate(task.numbers, task.split, 3, task.largest)
     for item, problem in zip(items, problems, strict=False):
         assert item.id == str(problem)
         steps = solve(problem.numbers, problem.target)
