@@ -36,7 +36,7 @@ class Trajectory:
     """The first limit of the budget that was hit, even where the method still found a result."""
 
     def account(self) -> dict[str, Any]:
-        """The run in figures; tokens are counted as DESIGN's account of a run defines them."""
+        """The run in figures, as ledger and tree count them; JSON-able."""
         ledger = self.ledger
         return {
             "answer": self.result.answer if self.result else None,
