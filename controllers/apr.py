@@ -35,6 +35,11 @@ class AdaptiveParallel:
     child_sampling: SamplingParams | None = None
     """Sampling of the children; None for the same."""
 
+    def __post_init__(self) -> None:
+        for name in ("width", "rounds", "depth", "most"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.parallel(prompt, self.width))

@@ -253,7 +253,10 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
 
     Every block adds a row to folder/log.jsonl: loss, tokens and tokens per second.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
     run = Training(recipe, folder)
     blocks = sum(stage.blocks for stage in recipe.stage)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -169,3 +169,9 @@ def test_a_claim_that_is_wrong_is_not_verified() -> None:
         done = run(APR, oracle(wrong=1.0), prompt=item.prompt)
         assert done.result is not None and done.result.answer is not None
         assert not item.verify(done.result.answer)
+
+
+@pytest.mark.parametrize("name", ["width", "rounds", "depth", "most"])
+def test_a_negative_limit_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 0 or more, got -1"):
+        AdaptiveParallel(**{name: -1})

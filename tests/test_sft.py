@@ -109,6 +109,12 @@ def test_another_recipe_does_not_go_on(tmp_path: Path) -> None:
         Training(recipe(seed=1, batch=960), tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write .*file/run: Not a directory"):
+        train(recipe(), tmp_path / "file" / "run", QUIET)
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     run = Training(recipe(), tmp_path)
     steps = run.steps()
