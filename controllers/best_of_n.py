@@ -5,10 +5,14 @@ Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. With a ver
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from controllers.syntax import syntax_of
 from reason.engine import Engine
 from reason.types import Prompt, Result, SamplingParams
+
+_HIGHEST = {"verifier": 1.0, "likelihood": 0.0}
+"""What no chain can exceed: waiting for more would be waiting for all."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class BestOfN:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n must be 1 or more, got {self.n}")
+        highest = _HIGHEST.get(self.scorer, inf)
+        if self.enough is not None and not self.enough <= highest:
+            raise ValueError(
+                f"enough must be at most {highest:g}, the highest score of the scorer "
+                f"{self.scorer}, got {self.enough:g}"
+            )
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

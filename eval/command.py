@@ -19,7 +19,7 @@ from eval.folder import read_json
 from eval.progress import ProgressLine
 from eval.report import table
 from eval.runner import evaluate
-from eval.tasks import task_of
+from eval.tasks import TASKS, task_of
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -29,6 +29,10 @@ from reason.run import Controller
 def parse_task(text: str) -> tuple[str, int]:
     """The task and its repeats: "countdown4:8" is ("countdown4", 8), "countdown4" once."""
     name, colon, repeats = text.partition(":")
+    if not name:
+        raise UsageError(
+            f"which task? for example: reason eval countdown4; there is: {', '.join(TASKS)}"
+        )
     if colon and not (repeats.isascii() and repeats.isdecimal() and int(repeats) > 0):
         raise UsageError(f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}")
     return name, int(repeats) if colon else 1

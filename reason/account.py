@@ -79,7 +79,7 @@ _KEYS = (
 def summary(figures: dict[str, Any]) -> RenderableType:
     """The answer and the account, in three lines."""
     rate = figures["total_tokens"] / figures["seconds"] if figures["seconds"] > 0 else 0
-    many = "thread" if figures["threads"] == 1 else "threads"
+    many = f"threads, {figures['peak_threads']:,} at once" if figures["threads"] != 1 else "thread"
     tokens = (
         (f"{figures['critical_path']:,}", "on the critical path"),
         (f"{figures['total_tokens']:,}", "in all"),
@@ -88,7 +88,7 @@ def summary(figures: dict[str, Any]) -> RenderableType:
     time = (
         (f"{figures['seconds']:.2f}", "s"),
         (f"{rate:,.0f}", "tokens/s"),
-        (f"{figures['threads']:,}", f"{many}, {figures['peak_threads']:,} at once"),
+        (f"{figures['threads']:,}", many),
     )
     return Group(_answer(figures), _facts("tokens", tokens), _facts("time", time))
 
@@ -104,7 +104,7 @@ def _answer(figures: dict[str, Any]) -> Text:
         text.append("   ")
         text.append("✓ verified" if good else "✗ wrong", "bold green" if good else "bold red")
     if figures["limit"]:
-        text.append(f"   {figures['limit']} ran out on the way", "yellow")
+        text.append(f"   reached budget.{figures['limit']} on the way", "yellow")
     return text
 
 

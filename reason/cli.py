@@ -55,10 +55,10 @@ CONTROLLERS = f"Controllers: {', '.join(METHODS)}."
 
 @command(app, "ask", Ask, "[PROBLEM] [KEY=VALUE]", epilog=CONTROLLERS)
 def ask_command(asked: Ask, tables: Values) -> int:
-    """Put a problem to a model and watch its threads: reason ask "make 24 from 3 5 7 8".
+    """Put a problem to a model and watch its threads.
 
-    KEY=VALUE sets any option, and any field of the method or its budget: width=4
-    sampling.temperature=0.7 budget.critical_path=4k.
+    For example: reason ask "make 24 from 3 5 7 8". KEY=VALUE sets any option, and any field of
+    the method or its budget: width=4 sampling.temperature=0.7 budget.critical_path=4k.
     """
     from reason.ask import ask
     from reason.output import Output
@@ -103,10 +103,11 @@ def replay_command(asked: Replay, tables: Values) -> int:
 
 @command(app, "eval", Eval, "[TASK[:REPEATS]|CONFIG.toml] [KEY=VALUE]", epilog=CONTROLLERS)
 def eval_command(asked: Eval, tables: Values) -> int:
-    """Measure a method: reason eval countdown4:2 --controller apr width=4 --out runs/x.
+    """Measure a method on the problems of a task.
 
-    A folder that holds a part of the same evaluation is completed. KEY=VALUE sets any option, and
-    any field of the method or its budget.
+    For example: reason eval countdown4:2 --controller apr width=4 --out runs/x. A folder that
+    holds a part of the same evaluation is completed. KEY=VALUE sets any option, and any field of
+    the method or its budget.
     """
     from eval.command import evaluate_command, parse_task
     from eval.scorers import scorers_of
@@ -140,10 +141,10 @@ def eval_command(asked: Eval, tables: Values) -> int:
 
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
 def sft_command(asked: Train, tables: Values) -> int:
-    """Train a model on a recipe: reason train sft rl/recipes/countdown.toml --out runs/sft.
+    """Train a model on a recipe.
 
-    A folder that holds a part of the same training is gone on with. KEY=VALUE sets any key of the
-    recipe.
+    For example: reason train sft countdown --out runs/sft. A folder that holds a part of the same
+    training is gone on with. KEY=VALUE sets any key of the recipe.
     """
     with extra("hf"):
         from rl.sft import Recipe, train

@@ -1,6 +1,7 @@
 """How the commands of a command line end: one line on stderr for a mistake, and an exit code."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -45,8 +46,30 @@ class Commands(TyperGroup):
                 error.show()
                 code = MISTAKE
             else:
-                code = _complain(error.format_message(), MISTAKE)
+                words = args[0] if args else extra.get("args") or sys.argv[1:]
+                code = _complain(_message(error, words), MISTAKE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _message(error: Any, words: Sequence[str]) -> str:
+    """What typer says of a wrong option; of one that does not exist, what was probably meant."""
+    if type(error).__name__ != "NoSuchOption":
+        return str(error.format_message())
+    name = error.option_name
+    wrong = f"no option is called {name}"
+    if error.ctx and hasattr(error.ctx.command, "commands"):
+        return f"{wrong}; options stand after the command"
+    if not name.startswith("--"):
+        return f"{wrong}; a problem with a dash in it is put in quotes"
+    if error.possibilities:
+        wrong += f" (did you mean {error.possibilities[0]}?)"
+    given = [*words, "VALUE"]
+    at = next((i for i, word in enumerate(given) if word.partition("=")[0] == name), -2)
+    value = given[at].partition("=")[2] or given[at + 1]
+    key = name.removeprefix("--").replace("-", "_")
+    return (
+        f"{wrong}; fields of a method, its budget or a recipe are given as key=value: {key}={value}"
+    )
 
 
 def _complain(message: str, code: int) -> int:

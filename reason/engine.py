@@ -212,7 +212,7 @@ class Engine:
     def exceed(self, limit: str) -> BudgetExceeded:
         """Put on record that this limit was hit; the error to raise."""
         allowed = getattr(self.ledger.budget, limit)
-        error = BudgetExceeded(limit, f"{limit} reached its limit of {allowed:g}")
+        error = BudgetExceeded(limit, f"the run reached budget.{limit}={allowed:g}")
         self.exceeded = self.exceeded or error
         return error
 

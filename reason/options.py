@@ -19,6 +19,8 @@ Work = Callable[[T, Values], int]
 
 def option(default: Any, help: str, *flags: str, metavar: str | None = None) -> Any:
     """A field with what the command line says of it; `flags` beside `--its-name`."""
+    if type(default) in (int, float):
+        metavar = "N"
     return dataclasses.field(
         default=default, metadata={"help": help, "flags": flags, "metavar": metavar}
     )
@@ -70,10 +72,9 @@ def command(
 def _annotation(field: "dataclasses.Field[Any]", hint: Any) -> Any:
     flags = (f"--{field.name.replace('_', '-')}", *field.metadata["flags"])
     told = hint is not bool and field.default not in ("", None)
-    default = f" [{field.default}]" if told else ""
+    help = field.metadata["help"] + (f" [{field.default}]" if told else "")
+    # Read by reason.config as words and files are, whose errors are ours.
+    kind: Any = bool if hint is bool else str
     return Annotated[
-        hint | None,
-        typer.Option(
-            *flags, help=field.metadata["help"] + default, metavar=field.metadata["metavar"]
-        ),
+        kind | None, typer.Option(*flags, help=help, metavar=field.metadata["metavar"])
     ]

@@ -86,7 +86,7 @@ def test_a_spawn_bomb_is_cut_to_size() -> None:
     assert [(n.name, n.value) for n in done.tree.notes] == [("tasks", {"read": 1000, "most": 5})]
     limited = run(replace(method, most=1000), tagged(spawn(*(["do x"] * 1000))),
                   budget=Budget(threads=100))  # fmt: skip
-    assert (limited.error, limited.limit) == ("threads reached its limit of 100", "threads")
+    assert (limited.error, limited.limit) == ("the run reached budget.threads=100", "threads")
     assert len(limited.tree) == 100 and {t.finish for t in limited.tree} == {"budget"}
 
 

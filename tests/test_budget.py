@@ -56,7 +56,7 @@ def test_limits_on_tokens_are_exact_for_one_thread(
 ) -> None:
     done = run(alone, ScriptedBackend(endless, chunk=chunk), budget=Budget(**{limit: value}))
     assert done.ledger.total_tokens == sampled
-    assert done.error == f"{limit} reached its limit of {value:g}"
+    assert done.error == f"the run reached budget.{limit}={value:g}"
     assert (done.limit, done.result, done.tree.root.finish) == (limit, None, "budget")
     assert done.tree.root.segments[-1].finish == "budget"
     assert done.tree.root.text == "x" * sampled
@@ -116,7 +116,7 @@ def test_limits_on_threads(budget: Budget, limit: str, threads: int) -> None:
         raise AssertionError("not reached")
 
     done = run(body, endless, budget=budget)
-    assert done.error == f"{limit} reached its limit of {getattr(budget, limit):g}"
+    assert done.error == f"the run reached budget.{limit}={getattr(budget, limit):g}"
     assert (done.limit, len(done.tree), done.ledger.total_tokens) == (limit, threads, threads * 4)
     assert {t.finish for t in done.tree} <= {"budget"}
 
@@ -131,7 +131,7 @@ def test_the_time_limit_stops_threads_wherever_they_are(seconds: float) -> None:
 
     backend = ScriptedBackend(endless, delay=0.004)
     done = run(body, backend, budget=Budget(seconds=seconds))
-    assert done.error == f"seconds reached its limit of {seconds:g}"
+    assert done.error == f"the run reached budget.seconds={seconds:g}"
     assert (done.limit, done.tree.root.finish) == ("seconds", "budget")
     assert [t.finish for t in done.tree][1:] == ["cancelled"] * 3
     assert done.ledger.total_tokens == sum(len(t.text) for t in done.tree)
@@ -152,7 +152,7 @@ def test_a_limit_hit_by_a_child_is_on_record_where_the_method_finds_a_result() -
     assert done.result == Result("none|xxxxxxxxxx", "0")
     assert (done.limit, done.error, done.tree.critical_path) == ("critical_path", None, 20)
     assert [t.finish for t in done.tree] == ["eos", "budget", "length"]
-    detail = "critical_path reached its limit of 20"
+    detail = "the run reached budget.critical_path=20"
     seen = Run(body, endless, budget=Budget(critical_path=20))
     asyncio.run(seen.go())
     closed = {e.thread: e.detail for e in seen.events if isinstance(e, Closed)}
@@ -203,7 +203,7 @@ def test_extend_may_also_lower_a_limit() -> None:
 
     seen.sinks.append(lower)
     done = asyncio.run(seen.go())
-    assert done.error == "context reached its limit of 20"
+    assert done.error == "the run reached budget.context=20"
     assert done.ledger.total_tokens == 24  # within one chunk of the 19 that fit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controllers.apr import AdaptiveParallel
+from controllers.single import Single
 from reason.cli import METHODS
 from reason.ledger import Budget
 from tests.console import SHORT, asked, reason, replayed, tiny
@@ -55,12 +56,30 @@ def test_every_command_has_help(words: list[str]) -> None:
         assert result.stdout.startswith(f"Usage: root {' '.join(words)}")
 
 
+@pytest.mark.parametrize("words", [[], ["train"]])
+def test_the_list_of_commands_fits_80_columns(words: list[str]) -> None:
+    listed = reason(*words, "--help", terminal_width=80).stdout.partition("Commands:")[2]
+    assert len(listed.strip().splitlines()) == (4 if not words else 1)
+    assert "..." not in listed and all(line.endswith((".", "")) for line in listed.splitlines())
+
+
+def test_figures_given_as_options_are_read_as_those_in_words() -> None:
+    words = ["ask", "3 5 7 8 = 24", "-b", tiny(), "--json", SHORT]
+    assert (
+        reason(*words, "--seed", "1k").stdout.split(", ")[:6]
+        == (reason(*words, "seed=1000").stdout.split(", ")[:6])
+    )
+
+
 def test_the_answer_and_the_account() -> None:
     code, text = asked(AdaptiveParallel(syntax="countdown", width=4))
     answer, tokens, seconds = text.splitlines()
     assert code == 0
     assert answer.startswith("answer   ") and answer.endswith("✓ verified")
     assert "on the critical path" in tokens and "tokens/s" in seconds
+    assert " threads, " in seconds and seconds.endswith(" at once")
+    alone = asked(Single(syntax="countdown"), "single")[1]
+    assert alone.endswith("tokens/s · 1 thread\n")
 
 
 def test_json_has_these_keys() -> None:
@@ -103,8 +122,8 @@ def test_a_run_that_failed_returns_1(tmp_path: Path) -> None:
         AdaptiveParallel(syntax="countdown"), budget=Budget(critical_path=30), record=recording
     )
     assert code == 1
-    assert "answer   none: critical_path reached its limit of 30" in text
-    assert "critical_path reached its limit of 30" in replayed(recording)
+    assert "answer   none: the run reached budget.critical_path=30" in text
+    assert "the run reached budget.critical_path=30" in replayed(recording)
 
 
 def test_a_terminal_gets_the_tree_and_no_color_is_respected(

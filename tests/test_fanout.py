@@ -111,13 +111,13 @@ def test_an_error_raised_in_the_body_of_a_race_comes_out_as_it_is() -> None:
         threads = [engine.spawn(root, "a" * n) for n in (1, 30)]
         async with engine.race(lambda t: engine.generate(t, PLAIN), threads) as finished:
             async for _ in finished:
-                with pytest.raises(BudgetExceeded, match="threads reached its limit of 3"):
+                with pytest.raises(BudgetExceeded, match=r"reached budget\.threads=3"):
                     engine.fork(root)
                 engine.fork(root)
         raise AssertionError("not reached")
 
     done = run(body, by_length, budget=Budget(threads=3))
-    assert (done.error, done.limit) == ("threads reached its limit of 3", "threads")
+    assert (done.error, done.limit) == ("the run reached budget.threads=3", "threads")
     assert [t.finish for t in done.tree] == ["budget", "eos", "cancelled"]
 
 

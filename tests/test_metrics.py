@@ -63,7 +63,7 @@ def test_every_figure_of_an_evaluation() -> None:
             answer=None,
             finish="budget",
             limit="total_tokens",
-            error="total_tokens reached its limit of 10",
+            error="the run reached budget.total_tokens=10",
             critical_path=40,
             total_tokens=40,
         ),

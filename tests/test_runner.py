@@ -368,7 +368,7 @@ async def test_limits_of_the_budget_are_results(tmp_path: Path) -> None:
     metrics = await once()
     assert (metrics.limited, metrics.truncated, metrics.unanswered) == (1.0, 1.0, 1.0)
     assert metrics.errors == 0
-    assert {row.error for row in rows_of(tmp_path)} == {"total_tokens reached its limit of 60"}
+    assert {row.error for row in rows_of(tmp_path)} == {"the run reached budget.total_tokens=60"}
     calls.clear()
     assert (await once(), calls) == (metrics, [])
 

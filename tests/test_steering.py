@@ -189,7 +189,7 @@ def test_the_deadline_at_any_point(name: str | None, backend: type[ScriptedBacke
         outcomes.add(done.error)
         if name != "0" and at < points(backend) - 3:
             assert done.limit == "seconds"
-    expected = {"seconds reached its limit of 0"}
+    expected = {"the run reached budget.seconds=0"}
     if name == "0":
         assert outcomes <= {*expected, "ThreadCancelled: thread 0 was cancelled", None}
     else:
