@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 from rich.table import Table
@@ -77,6 +78,7 @@ class Instant:
 class Wide:
     """`threads` forks of the root that each write `tokens` tokens."""
 
+    name: ClassVar[str] = "wide"
     threads: int
     tokens: int
 

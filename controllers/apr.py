@@ -6,7 +6,7 @@ the thread reads what they return and writes on. Children may spawn in turn.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from controllers.syntax import Syntax, Task, syntax_of
 from reason.engine import Engine
@@ -19,6 +19,7 @@ class AdaptiveParallel:
     never stops returns no result, a spawn beyond `rounds`, `depth` or `most` is not made. A note
     in the tree says so, but for a task left out among others that could be read."""
 
+    name: ClassVar[str] = "apr"
     width: int = 0
     """Children per spawn that the model is asked for; 0 leaves it to the model."""
     rounds: int = 4

@@ -6,6 +6,7 @@ Cobbe et al., "Training Verifiers to Solve Math Word Problems", 2021. With a ver
 
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 from controllers.syntax import syntax_of
 from reason.engine import Engine
@@ -19,6 +20,7 @@ _HIGHEST = {"verifier": 1.0, "likelihood": 0.0}
 class BestOfN:
     """`n` chains and a scorer, by the name under which the engine knows it."""
 
+    name: ClassVar[str] = "best_of_n"
     n: int = 8
     scorer: str = "verifier"
     """verifier (1 for a correct answer), likelihood (mean log-probability of the chain), …"""

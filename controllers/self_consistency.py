@@ -4,6 +4,7 @@ Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language M
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from controllers.syntax import syntax_of
 from reason.answers import majority
@@ -15,6 +16,7 @@ from reason.types import Prompt, Result, SamplingParams, Thread
 class SelfConsistency:
     """`n` chains and a vote; ties go to the earliest, chains without an answer do not vote."""
 
+    name: ClassVar[str] = "self_consistency"
     n: int = 8
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""

@@ -1,6 +1,7 @@
 """One chain of thought: what every other method is compared with."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from controllers.syntax import syntax_of
 from reason.engine import Engine
@@ -11,6 +12,7 @@ from reason.types import Prompt, Result, SamplingParams
 class Single:
     """One thread, no spawning."""
 
+    name: ClassVar[str] = "single"
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"

@@ -42,7 +42,6 @@ async def evaluate_command(
     task: str,
     repeats: int,
     controller: Controller,
-    controller_name: str,
     backends: Mapping[str, Backend],
     budget: Budget,
     limit: int,
@@ -61,8 +60,8 @@ async def evaluate_command(
     if limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
     items = task_of(task).items(limit, seed, backends["policy"].info.grammar)
-    config = resolve(task, repeats, controller, controller_name, backends, budget, limit, seed)
-    title = f"{task} · {controller_name}"
+    config = resolve(task, repeats, controller, controller.name, backends, budget, limit, seed)
+    title = f"{task} · {controller.name}"
     quiet = Console(quiet=True) if json else console
     try:
         with ProgressLine(quiet, title, len(items) * repeats) as progress:

@@ -154,8 +154,8 @@ class _Session:
             scorers=scorers_of(item),
             seed=f"{self.seed}/{item.id}/{repeat}",
         )
-        if run.error and run.error.startswith("UsageError: "):
-            raise UsageError(run.error.removeprefix("UsageError: "))
+        if isinstance(run.failure, UsageError):  # it would be the same for every sample
+            raise run.failure
         row = _row(item, repeat, run, lost)
         # No await from here on: a run that has finished is on record, whatever is cancelled.
         self.samples.append(row)

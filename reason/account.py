@@ -51,9 +51,9 @@ def split_ending(events: list[Event]) -> tuple[list[Event], Ending]:
         raise UsageError(f"the recording's last line is no result: {error}") from error
 
 
-def account(method: str, run: Trajectory, ending: Ending) -> dict[str, Any]:
+def account(run: Trajectory, ending: Ending) -> dict[str, Any]:
     """One object for `--json`."""
-    figures = {**run.account(), **asdict(ending), "controller": method}
+    figures = {**run.account(), **asdict(ending)}
     return {name: figures[name] for name in _KEYS}
 
 

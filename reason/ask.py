@@ -35,7 +35,6 @@ class Question:
 
 async def ask(
     question: Question,
-    name: str,
     controller: Controller,
     backend: Backend,
     output: Output,
@@ -48,16 +47,18 @@ async def ask(
     watch = Watch()
     model = Path(backend.info.model).name
     began = time.monotonic()
-    picture = Picture(watch, question.title, name, model, now=lambda: time.monotonic() - began)
+    picture = Picture(
+        watch, question.title, controller.name, model, now=lambda: time.monotonic() - began
+    )
     sinks: list[Sink] = [watch]
     async with AsyncExitStack() as stack:
         recorder = None
         if record:
             header = {
-                "method": name,
+                "method": controller.name,
                 "title": question.title,
                 "model": model,
-                "controller": {"name": type(controller).__name__, **asdict(controller)},
+                "controller": {"name": controller.name, **asdict(controller)},
                 "seed": seed,
             }
             recorder = Recorder(record, header)
@@ -80,7 +81,7 @@ async def ask(
             recorder(ending.note())
     if recorder and recorder.error:
         Console(stderr=True).print(recorder.error, style="yellow", markup=False)
-    output.finish(picture, account(name, run, ending))
+    output.finish(picture, account(run, ending))
     return 1 if run.error else 0
 
 

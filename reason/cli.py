@@ -73,7 +73,6 @@ def ask_command(asked: Ask, tables: Values) -> int:
         question = _question(asked.problem, model.info)
         return await ask(
             question,
-            asked.controller,
             _fitted(method, tables, model.info, question.scorers),
             model,
             Output(console, asked.json, asked.svg),
@@ -125,7 +124,6 @@ def eval_command(asked: Eval, tables: Values) -> int:
             task,
             repeats,
             _fitted(method, tables, model.info, scorers),
-            asked.controller,
             {"policy": model},
             budget,
             asked.limit,

@@ -32,6 +32,6 @@ async def replay(path: Path, output: Output, speed: float) -> int:
         watch.win(ending.thread, ending.found)
     result = Result(ending.answer, ending.thread) if ending.thread else None
     spec = {"name": method}
-    run = Trajectory(spec, title, tree, ledger, result, ending.error, ending.limit)
-    output.finish(picture, account(method, run, ending), tree=not live)
+    run = Trajectory(spec, title, tree, ledger, result, ending.error, limit=ending.limit)
+    output.finish(picture, account(run, ending), tree=not live)
     return 0

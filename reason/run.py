@@ -17,6 +17,8 @@ class Controller(Protocol):
     """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    name: ClassVar[str]
+    """What users call it."""
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result: ...
 
@@ -32,6 +34,8 @@ class Trajectory:
     result: Result | None = None
     error: str | None = None
     """Why there is no result."""
+    failure: ReasonError | None = None
+    """The error that says so, of a run that took place here."""
     limit: str | None = None
     """The first limit of the budget that was hit, even where the method still found a result."""
 
@@ -76,6 +80,7 @@ async def solve(
     if steer:
         steer(engine)
     result, error = None, None
+    failure: ReasonError | None = None
     ending: Finish | None = None
     try:
         async with asyncio.timeout(None) as deadline:
@@ -85,16 +90,18 @@ async def solve(
         ending = "budget" if deadline.expired() else "error"
         if not deadline.expired():
             raise
-        error = str(engine.exceed("seconds"))
-    except BaseException as failure:
-        ending, error = finish_of(failure), str(failure)
-        if not isinstance(failure, ReasonError):
-            raise
-        if not isinstance(failure, BudgetExceeded):
-            error = f"{type(failure).__name__}: {failure}"
+        failure = engine.exceed("seconds")
+        error = str(failure)
+    except ReasonError as raised:
+        ending, failure, error = finish_of(raised), raised, str(raised)
+        if not isinstance(raised, BudgetExceeded):
+            error = f"{type(raised).__name__}: {raised}"
+    except BaseException as bug:
+        ending, error = finish_of(bug), str(bug)
+        raise
     finally:
         if len(engine.tree):
             engine.close(engine.tree.root, ending, error or "")
-    spec = {"name": type(controller).__name__, **asdict(controller)}
+    spec = {"name": controller.name, **asdict(controller)}
     limit = engine.exceeded.limit if engine.exceeded else None
-    return Trajectory(spec, prompt, engine.tree, engine.ledger, result, error, limit)
+    return Trajectory(spec, prompt, engine.tree, engine.ledger, result, error, failure, limit)

@@ -41,13 +41,13 @@ def reason(*words: str, **options: Any) -> Result:
     return CliRunner().invoke(app, list(words), catch_exceptions=False, **options)
 
 
-def asked(controller: Controller, method: str = "apr", **options: Any) -> tuple[int, str]:
+def asked(controller: Controller, **options: Any) -> tuple[int, str]:
     """What `reason ask` does once everything is built, on the oracle; exit code and output."""
     console = Console(file=io.StringIO(), width=120, **options.pop("console", {}))
     output = Output(console, options.pop("json", False), options.pop("svg", None))
     backend: ScriptedBackend = options.pop("backend", None) or oracle()
     budget = options.pop("budget", Budget())
-    work = ask(QUESTION, method, controller, backend, output, budget=budget, seed=0, **options)
+    work = ask(QUESTION, controller, backend, output, budget=budget, seed=0, **options)
     code = asyncio.run(work)
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()

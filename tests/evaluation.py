@@ -42,9 +42,10 @@ async def evaluate_oracle(
     """The evaluation that all tests run: APR on 30 problems, twice, some answered wrongly."""
     items = problems() if items is None else items
     backends = {"policy": backend or oracle(wrong=0.15, silent=0.1, delay=delay)}
-    name = type(controller).__name__
     budget = budget or Budget()
-    config = resolve("countdown3", repeats, controller, name, backends, budget, len(items), 0)
+    config = resolve(
+        "countdown3", repeats, controller, controller.name, backends, budget, len(items), 0
+    )
     return await evaluate(
         controller,
         items,

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from reason.backends.base import Backend
 from reason.backends.scripted import Script, ScriptedBackend
@@ -22,6 +22,7 @@ Body = Callable[[Engine, Prompt], Awaitable[Result]]
 class Method:
     """A controller made of a function."""
 
+    name: ClassVar[str] = "method"
     body: Body
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:

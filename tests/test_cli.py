@@ -78,7 +78,7 @@ def test_the_answer_and_the_account() -> None:
     assert answer.startswith("answer   ") and answer.endswith("✓ verified")
     assert "on the critical path" in tokens and "tokens/s" in seconds
     assert " threads, " in seconds and seconds.endswith(" at once")
-    alone = asked(Single(syntax="countdown"), "single")[1]
+    alone = asked(Single(syntax="countdown"))[1]
     assert alone.endswith("tokens/s · 1 thread\n")
 
 
@@ -96,6 +96,18 @@ def test_every_method_runs(method: str) -> None:
     result = reason("ask", "3 5 7 8 = 24", "-b", tiny(), "-c", method, SHORT, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["controller"] == method
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_has_one_name_wherever_it_is_spoken_of(method: str, tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    words = ["-b", tiny(), "-c", method, SHORT, "--json"]
+    assert reason("ask", "3 5 7 8 = 24", *words, "--record", str(recording)).exit_code == 0
+    header = json.loads(recording.read_text().splitlines()[0])
+    assert (header["method"], header["controller"]["name"]) == (method, method)
+    assert json.loads(reason("replay", str(recording), "--json").stdout)["controller"] == method
+    result = reason("eval", "countdown3", "limit=1", *words, "--out", str(tmp_path / "out"))
+    assert json.loads(result.stdout)["config"]["controller"]["name"] == method
 
 
 def test_unquoted_words_and_settings_in_any_order() -> None:

@@ -36,7 +36,7 @@ def test_open_and_generate() -> None:
     assert done.account() == {
         "answer": "twelve chars",
         "thread": "0",
-        "controller": "Method",
+        "controller": "method",
         "critical_path": 12,
         "total_tokens": 12,
         "longest_sequence": 15,
@@ -257,7 +257,7 @@ def test_a_run_says_which_method_ran_with_which_knobs() -> None:
         return Result("a", engine.open(prompt).id, {"more": 1})
 
     done = run(Method(body), says(""), prompt="P")
-    expected: dict[str, Any] = {"name": "Method", "body": body}
+    expected: dict[str, Any] = {"name": "method", "body": body}
     assert (done.controller, done.prompt, done.result) == (
         expected,
         "P",

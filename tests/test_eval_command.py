@@ -46,7 +46,6 @@ async def run(out: Path, console: Console, json: bool = False, **changes: Any) -
         "task": "countdown3",
         "repeats": 1,
         "controller": AdaptiveParallel(syntax="countdown"),
-        "controller_name": "apr",
         "backends": {"policy": oracle(wrong=0.3)},
         "budget": Budget(),
         "limit": 4,

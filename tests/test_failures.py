@@ -8,7 +8,7 @@ import pytest
 from reason.backends.base import Chunk
 from reason.backends.scripted import ScriptedBackend
 from reason.engine import Engine
-from reason.errors import BackendError
+from reason.errors import BackendError, UsageError
 from reason.types import Prompt, Result, SamplingParams, Segment
 from tests.runs import Run, run
 
@@ -29,6 +29,7 @@ def test_a_dead_backend_is_data() -> None:
 
     done = run(body, fails)
     assert (done.result, done.error) == (None, "BackendError: connection refused")
+    assert isinstance(done.failure, BackendError) and str(done.failure) == "connection refused"
     assert done.tree.root.finish == "error"
     assert done.tree.root.segments[1] == Segment("sampled", finish="error")
 
@@ -84,6 +85,7 @@ def test_a_timeout_of_the_methods_own_is_a_bug() -> None:
 def test_an_error_before_the_first_thread_is_data_too() -> None:
     done = run(lambda engine, prompt: _open_elsewhere(engine, prompt), says(""))
     assert done.error == "UsageError: no model has the role 'nobody'; there is: policy"
+    assert isinstance(done.failure, UsageError)
     assert (len(done.tree), done.account()["critical_path"]) == (0, 0)
 
 

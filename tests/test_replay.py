@@ -13,16 +13,16 @@ from tests.console import asked, reason, replayed
 
 
 @pytest.mark.parametrize(
-    ("method", "controller"),
+    "controller",
     [
-        ("apr", AdaptiveParallel(syntax="countdown")),
-        ("self_consistency", SelfConsistency(n=3, syntax="countdown")),
-        ("best_of_n", BestOfN(n=3, syntax="countdown", enough=1.0)),
+        AdaptiveParallel(syntax="countdown"),
+        SelfConsistency(n=3, syntax="countdown"),
+        BestOfN(n=3, syntax="countdown", enough=1.0),
     ],
 )
-def test_a_replay_is_the_run_again(method: str, controller: Controller, tmp_path: Path) -> None:
+def test_a_replay_is_the_run_again(controller: Controller, tmp_path: Path) -> None:
     recording, svg = tmp_path / "run.jsonl", tmp_path / "run.svg"
-    figures = asked(controller, method, record=recording, svg=svg, json=True)[1]
+    figures = asked(controller, record=recording, svg=svg, json=True)[1]
     assert replayed(recording, json=True) == figures
     again = tmp_path / "again.svg"
     text = replayed(recording, svg=again)

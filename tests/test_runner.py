@@ -210,7 +210,7 @@ async def test_another_configuration_is_refused(undisturbed: Path) -> None:
         "to resume it, or another folder."
     )
     message = await refused(undisturbed, controller=Single())
-    assert 'controller.name ("AdaptiveParallel" there, "Single" now)' in message
+    assert 'controller.name ("apr" there, "single" now)' in message
     assert "controller.rounds (4 there, absent now)" in message
 
 
