@@ -185,13 +185,13 @@ class Engine:
         self, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
     ) -> list[T | None]:
         """Run `fn` on every thread at once; a thread that fails yields None, a bug stops all."""
-        return await fanout.map_threads(self.close, fn, threads)
+        return await fanout.map_threads(self.close, self.join, fn, threads)
 
     def race(
         self, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
     ) -> AbstractAsyncContextManager[AsyncIterator[Thread]]:
         """Like `map`, but hands threads over as they finish; leaving the block stops the rest."""
-        return fanout.race_threads(self.close, fn, threads)
+        return fanout.race_threads(self.close, self.join, fn, threads)
 
     # Steering, from outside a method
 

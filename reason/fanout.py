@@ -1,8 +1,8 @@
 """Many threads at once: all of them, or as they finish."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 from reason.errors import ReasonError, finish_of
@@ -15,16 +15,20 @@ class Close(Protocol):
     def __call__(self, thread: Thread, finish: Finish | None = None, detail: str = "") -> None: ...
 
 
+Join = Callable[[Thread, Iterable[Thread]], object]
+
+
 async def map_threads(
-    close: Close, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
+    close: Close, join: Join, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
 ) -> list[T | None]:
     """`fn` of every thread, run at once; None for one that fails. A bug stops all."""
-    tasks = [asyncio.create_task(_run(close, fn, thread)) for thread in threads]
-    try:
-        if tasks:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        await _stop(close, tasks, threads)
+    with _waiting(join, threads):
+        tasks = [asyncio.create_task(_run(close, fn, thread)) for thread in threads]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await _stop(close, tasks, threads)
     for task in tasks:  # the bug comes before those that were stopped because of it
         if not task.cancelled():
             task.result()
@@ -33,7 +37,7 @@ async def map_threads(
 
 @asynccontextmanager
 async def race_threads(
-    close: Close, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
+    close: Close, join: Join, fn: Callable[[Thread], Awaitable[T]], threads: Sequence[Thread]
 ) -> AsyncIterator[AsyncIterator[Thread]]:
     """Threads as they finish, failed ones too; leaving the block stops the rest and waits."""
     done: asyncio.Queue[tuple[Thread, asyncio.Task[T | None]]] = asyncio.Queue()
@@ -49,14 +53,27 @@ async def race_threads(
             task.result()  # a bug in a thread surfaces here
             yield thread
 
-    tasks = [watch(thread) for thread in threads]
-    try:
-        yield finished()
-    finally:
-        await _stop(close, tasks, threads)
+    with _waiting(join, threads):
+        tasks = [watch(thread) for thread in threads]
+        try:
+            yield finished()
+        finally:
+            await _stop(close, tasks, threads)
     for task in tasks:
         if not task.cancelled():
             task.result()  # or here, if the block was left before it was seen
+
+
+@contextmanager
+def _waiting(join: Join, threads: Sequence[Thread]) -> Iterator[None]:
+    """Who is stopped while it waits has waited for as long as these threads wrote until then."""
+    try:
+        yield
+    except BaseException:
+        for parent in dict.fromkeys(thread.parent for thread in threads):
+            if parent:
+                join(parent, [thread for thread in threads if thread.parent is parent])
+        raise
 
 
 async def _run(close: Close, fn: Callable[[Thread], Awaitable[T]], thread: Thread) -> T | None:

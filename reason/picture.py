@@ -21,11 +21,12 @@ from reason.select import Row, rows
 from reason.watch import Line, Watch, clean
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+CUT = ("✂", "yellow")
 GLYPHS = {
     "eos": ("✓", "green"),
     "stop": ("✓", "green"),
-    "length": ("✂", "yellow"),
-    "budget": ("✂", "yellow"),
+    "length": CUT,
+    "budget": CUT,
     "cancelled": ("⊘", "bright_black"),
     "error": ("✗", "bold red"),
 }
@@ -199,7 +200,9 @@ def _glyph(line: Line, won: bool, frame: str) -> tuple[str, str]:
         return "★", WINNER
     if line.finish:
         return GLYPHS[line.finish]
-    return (frame or "▌", "cyan") if line.writing else ("◌", DIM)
+    if not frame:  # nothing goes on, and yet it never ended
+        return CUT
+    return (frame, "cyan") if line.writing else ("◌", DIM)
 
 
 def _task(line: Line, title: str) -> str:

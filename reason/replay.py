@@ -1,8 +1,9 @@
 """A recorded run, played back into the same tree."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
-from reason.account import account, split_ending
+from reason.account import UNFINISHED, account, split_ending
 from reason.ledger import Ledger
 from reason.live import animates, play, showing
 from reason.output import Output
@@ -23,13 +24,12 @@ async def replay(path: Path, output: Output, speed: float) -> int:
     picture = Picture(watch, title, method, model)
     live = animates(output.console) and speed > 0 and not output.json
     sinks = (tree.apply, ledger.apply, watch)
-    if live:
-        async with showing(output.console, picture):
-            await play(events, sinks, speed)
-            watch.win(ending.thread, ending.found)
-    else:
-        await play(events, sinks, 0)
+    shown = showing(output.console, picture) if live else nullcontext()
+    async with shown:
+        await play(events, sinks, speed if live else 0)
         watch.win(ending.thread, ending.found)
+        if ending is UNFINISHED:
+            watch.cut()
     result = Result(ending.answer, ending.thread) if ending.thread else None
     spec = {"name": method}
     run = Trajectory(spec, title, tree, ledger, result, ending.error, limit=ending.limit)

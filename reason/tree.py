@@ -94,8 +94,11 @@ class ThreadTree:
 
     @property
     def critical_path(self) -> int:
-        """Sampled tokens on the longest dependency chain that the root waited for."""
-        return self.root.clock if self._threads else 0
+        """Sampled tokens on the longest dependency chain that the root waited for; while the root
+        is open, to the thread that is the furthest."""
+        if not self._threads or self.root.finish:
+            return self.root.clock if self._threads else 0
+        return max(thread.clock for thread in self)
 
     @property
     def longest_sequence(self) -> int:

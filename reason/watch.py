@@ -112,6 +112,12 @@ class Watch:
             line.clock = slowest.clock
             line.jumps.append((line.clock, slowest))
 
+    def cut(self) -> None:
+        """No more events will come, though threads are open."""
+        self.alive = 0
+        for line in self.lines.values():
+            line.writing = False
+
     def critical(self) -> set[str]:
         """The chain of threads that determined the root's clock; of a run that still goes on,
         the chain to the thread that is the furthest."""

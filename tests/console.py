@@ -54,7 +54,7 @@ def asked(controller: Controller, **options: Any) -> tuple[int, str]:
 
 
 def replayed(path: Path, speed: float = 0, **options: Any) -> str:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=120, **options.pop("console", {}))
     output = Output(console, options.pop("json", False), options.pop("svg", None))
     asyncio.run(replay(path, output, speed))
     assert isinstance(console.file, io.StringIO)

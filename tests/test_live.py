@@ -3,7 +3,7 @@
 import asyncio
 import io
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,21 @@ from eval.countdown import Problem
 from eval.scorers import scorers_of
 from eval.tasks import countdown_item
 from reason.backends.scripted import ScriptedBackend
+from reason.engine import Engine
 from reason.errors import UsageError
 from reason.events import Closed, Event, Joined, Noted, Opened, Tokens
+from reason.ledger import Budget
 from reason.live import play, save_svg, showing
 from reason.picture import Picture
 from reason.run import Controller, Trajectory, solve
 from reason.tree import ThreadTree
 from reason.watch import Watch, clean, label
 from tests.oracle import oracle
+from tests.runs import Run
 
 ITEM = countdown_item(Problem((3, 5, 7, 8), 24), "countdown")
+NESTED = countdown_item(Problem((3, 5, 7, 8, 9), 24), "countdown")
+APR = AdaptiveParallel(syntax="countdown")
 
 
 def run(
@@ -104,6 +109,36 @@ def test_critical_path_and_totals_are_those_of_the_run(splice: str) -> None:
     assert watch.winners == {"0", "0.1", *last}
     on_path = sum(watch.lines[thread].tokens for thread in watch.critical())
     assert on_path == trajectory.tree.critical_path
+
+
+STOPS: dict[str, Callable[[Engine, asyncio.Task[Trajectory]], object]] = {
+    "ctrl-c": lambda engine, task: task.cancel(),
+    "deadline": lambda engine, task: engine.extend(Budget(seconds=0)),
+    "root": lambda engine, task: engine.cancel(engine.tree.root),
+    "child": lambda engine, task: engine.cancel(engine.tree["0.1"]),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_the_critical_path_does_not_shrink_where_who_waits_is_stopped(stop: str) -> None:
+    async def stopped(threads: int) -> tuple[list[int], Watch, Run]:
+        """A run that is stopped once so many threads are there, and wrote some tokens."""
+        watch, clocks = Watch(), list[int]()
+        seen = Run(APR, oracle(delay=0.001), prompt=NESTED.prompt)
+        seen.sinks += [watch, lambda event: clocks.append(watch.clock())]
+        task = asyncio.create_task(seen.go())
+        while not (len(watch.lines) >= threads and watch.lines[f"0.{threads - 2}"].tokens):
+            await asyncio.sleep(0)
+        assert seen.engine
+        STOPS[stop](seen.engine, task)
+        await asyncio.wait([task])
+        return clocks, watch, seen
+
+    for threads in (3, 12):
+        clocks, watch, seen = asyncio.run(stopped(threads))
+        assert clocks == sorted(clocks)
+        assert seen.engine and watch.clock() == seen.engine.tree.critical_path == clocks[-1]
+        assert watch.critical() - {"0"}, "those it waited for are on the path"
 
 
 def test_scores_stand_beside_their_threads_and_the_best_is_marked() -> None:

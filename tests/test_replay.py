@@ -1,5 +1,6 @@
 """Recording a run and playing it back."""
 
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from controllers.apr import AdaptiveParallel
 from controllers.best_of_n import BestOfN
 from controllers.self_consistency import SelfConsistency
+from reason.picture import SPINNER
 from reason.run import Controller
 from tests.console import asked, reason, replayed
 
@@ -42,8 +44,15 @@ def test_a_recording_that_stops_early_is_shown_as_far_as_it_goes(tmp_path: Path)
     recording.write_bytes(b"".join(lines[: len(lines) // 2]) + b'{"ev')
     result = reason("replay", str(recording), "speed=0")
     assert result.exit_code == 0
-    assert "◌ 0 " in result.stdout
+    assert "\n✂ 0 " in result.stdout and "─ ✂ 0." in result.stdout
+    assert not set("◌▌" + SPINNER) & set(result.stdout)
     assert "none: the recording stops before the run does" in result.stdout
+    account = json.loads(reason("replay", str(recording), "--json").stdout)
+    assert f" {account['critical_path']} path\n" in result.stdout
+    assert account["critical_path"] > 0
+    terminal = replayed(recording, 1000, console={"force_terminal": True})
+    last = terminal.rpartition("clock")[2]
+    assert "✂" in last and not set("◌▌" + SPINNER) & set(last)
 
 
 def test_damaged_recordings_are_one_line(tmp_path: Path) -> None:
