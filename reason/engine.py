@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from reason import fanout
 from reason.backends.base import Backend
+from reason.backends.pool import Pool
 from reason.errors import BackendError, BudgetExceeded, Unsupported, UsageError, finish_of
 from reason.journal import Journal
 from reason.journal import Sink as Sink
@@ -38,7 +39,10 @@ class Engine:
         scorers: Mapping[str, Scorer] | None = None,
         seed: int | str | None = None,
     ) -> None:
-        self.backends = backends
+        self.backends = {
+            name: backend.worker() if isinstance(backend, Pool) else backend
+            for name, backend in backends.items()
+        }
         self._journal = Journal(budget or Budget(), sinks)
         self.tree, self.ledger = self._journal.tree, self._journal.ledger
         self.scorers = dict(scorers or {})

@@ -33,6 +33,8 @@ from eval.tasks import SMALL
 
 ROUNDS = 4
 """Spawns after which a root with a limited width gives up."""
+PROMISE = 2
+"""Weight of a start from which the first spawn holds a solution, against 1 for any other."""
 Words = list[str]
 
 
@@ -89,17 +91,20 @@ def ending(word: str, steps: tuple[Step, ...] | None) -> Words:
     return [word, *(path(steps) if steps else ["fail"]), "<eos>"]
 
 
-def promising(problem: Problem, rng: random.Random) -> list[tuple[Step, Numbers]]:
-    """First operations in a random order in which those that lead to a solution tend to lead.
+def rotated(problem: Problem, k: int, rng: random.Random) -> list[tuple[Step, Numbers]]:
+    """The first operations in canonical order from a random start, round the end to all of them.
 
-    Weighted shuffle (Efraimidis & Spirakis 2006), weight 8 against 1.
+    Whoever reads the last operation listed knows the next, so that none comes twice over several
+    spawns; attempts differ by their start. Starts whose first `k` operations hold one that leads
+    to a solution come `PROMISE` times as often as others.
     """
-
-    def key(move: tuple[Step, Numbers]) -> float:
-        good = solve(move[1], problem.target) is not None
-        return float(rng.random() ** (1 / 8 if good else 1))
-
-    return sorted(moves(problem.numbers), key=key, reverse=True)
+    order = moves(problem.numbers)
+    if not order:
+        return []
+    good = [solve(rest, problem.target) is not None for _, rest in order]
+    ahead = [any((good * 2)[start : start + k]) for start in range(len(order))]
+    start = rng.choices(range(len(order)), [PROMISE if found else 1 for found in ahead])[0]
+    return [*order[start:], *order[:start]]
 
 
 def child(numbers: Numbers, target: int, rng: random.Random) -> Iterator[Example]:
@@ -122,12 +127,10 @@ def parallel(problem: Problem, k: int, rng: random.Random) -> Iterator[Example]:
 def _fan_out(
     opening: Words, problem: Problem, k: int, rng: random.Random, kind: str, last: str
 ) -> Iterator[Example]:
-    left = promising(problem, rng) if k else list(moves(problem.numbers))
+    left = rotated(problem, k, rng) if k else list(moves(problem.numbers))
     context, rounds, width = opening, 0, k or len(left)
     while left and rounds < ROUNDS:
         batch, left, rounds = left[:width], left[width:], rounds + 1
-        if k:  # in canonical order, so that what has been listed cannot come again
-            batch.sort(key=moves(problem.numbers).index)
         written: Words = []
         report: Words = []
         best = None
@@ -147,7 +150,7 @@ def _fan_out(
 
 def serial(problem: Problem, k: int, rng: random.Random) -> Example:
     """One thread that does it all: k first operations, or with k = 0 every one, in order."""
-    order = promising(problem, rng)[:k] if k else moves(problem.numbers)
+    order = rotated(problem, k, rng)[:k] if k else moves(problem.numbers)
     written: Words = []
     found = None
     for step, rest in order:
@@ -172,7 +175,9 @@ class Mixture:
     small: float = 0.0
     """Share of problems with numbers from 1 to 12: people ask them, uniform draws lack them."""
     all_children: float = 0.4
-    """Share of roots that spawn every first operation (k = 0)."""
+    """Share of problems with a root that spawns every first operation (k = 0)."""
+    narrow: int = 2
+    """Roots with a limited width drawn of each problem; they are short, so it takes several."""
     children: int = 3
     """Children drawn of each root, one that succeeds among them if there is one."""
     serial: float = 0.0
@@ -193,9 +198,10 @@ def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
         small = mixture.small and rng.random() < mixture.small
         problem = next(streams[n, SMALL if small else LARGEST_NUMBER])
         if mixture.root:
-            wide = n == 5 or rng.random() < mixture.all_children
-            k = 0 if wide else rng.choice((2, 4, 8) if n == 4 else (2, 4))
-            yield from parallel(problem, k, rng)
+            if n == 5 or rng.random() < mixture.all_children:
+                yield from parallel(problem, 0, rng)
+            for _ in range(mixture.narrow if n < 5 else 0):
+                yield from parallel(problem, rng.choice((2, 4, 8) if n == 4 else (2, 4)), rng)
         states = [rest for _, rest in moves(problem.numbers)]
         drawn = rng.sample(states, min(len(states), mixture.children))
         good = [s for s in states if solve(s, problem.target) is not None]

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from reason.errors import BackendError
 from reason.types import Finish, Prompt, SamplingParams
 
 
@@ -44,6 +45,18 @@ class Info:
     """When the same ids, parameters and seed give the same tokens, whatever runs beside them."""
     grammar: str = ""
     """Name of the thread grammar the model was trained on; empty for a general chat model."""
+
+    def check(self, ids: Sequence[int]) -> None:
+        """Raise BackendError for ids that are not the model's, or none at all."""
+        if not ids:
+            raise BackendError("no ids to continue; expected at least one")
+        low, high = min(ids), max(ids)
+        if low < 0 or high >= self.vocabulary:
+            wrong = low if low < 0 else high
+            raise BackendError(
+                f"token id {wrong} is not in the vocabulary of {self.model} "
+                f"(0 to {self.vocabulary - 1}); were the ids made by another tokenizer?"
+            )
 
 
 class Backend(Protocol):

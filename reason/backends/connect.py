@@ -1,4 +1,9 @@
-"""From a user's words to a backend: `hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda`."""
+"""From a user's words to a backend.
+
+hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda
+sglang://host:port                               a server that runs; several, with commas
+sglang://launch?model=PATH_OR_HUB_ID&tp=2        one that is started, and stopped at the end
+"""
 
 import inspect
 from collections.abc import Callable
@@ -7,15 +12,22 @@ from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 from reason.backends.base import Backend
+from reason.backends.pool import Pool
 from reason.config import convert, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
 
 SHIPPED = "countdown-apr"
 """The model that comes with the package, in reason/models."""
+HIDDEN = ("name", "say", "server")
+"""Parameters of backends that are not for users."""
 
 
-def connect(spec: str = "") -> Backend:
+Say = Callable[[str], object]
+"""Is told what is being waited for."""
+
+
+def connect(spec: str = "", say: Say = lambda line: None) -> Backend:
     """The backend that `spec` names; without one, the model that ships with the package.
 
     Raises UsageError for what does not exist, naming what does.
@@ -24,12 +36,12 @@ def connect(spec: str = "") -> Backend:
         folder = Path(__file__).parent.parent / "models" / SHIPPED
         if not folder.is_dir():
             raise UsageError("no model ships with this copy; give one with --backend hf:PATH")
-        return _hf(str(folder), {})
+        return _hf(str(folder), {}, say)
     scheme, colon, rest = spec.partition(":")
     if not colon or scheme not in _LOADERS:
         forms = ", ".join(f"{name}:{form}" for name, (_, form) in _LOADERS.items())
         raise UsageError(f"no backend is called {spec!r}; a backend is written {forms}")
-    place, _, query = rest.partition("?")
+    place, _, query = rest.removeprefix("//").partition("?")
     load, form = _LOADERS[scheme]
     if not place:
         raise UsageError(f"{spec!r} names no model; a backend is written {scheme}:{form}")
@@ -39,26 +51,67 @@ def connect(spec: str = "") -> Backend:
         raise UsageError(
             f"the options of {spec!r} must read key=value&key=value, got {query!r}"
         ) from None
-    return load(place, options)
+    return load(place, options, say)
 
 
-def _hf(place: str, options: dict[str, str]) -> Backend:
+def _hf(place: str, options: dict[str, str], say: Say) -> Backend:
+    say("loading the model")
     with extra("hf"):
         from reason.backends.hf import HFBackend
     return HFBackend.load(place, **_typed(options, HFBackend.load, HFBackend.__init__))
 
 
-_LOADERS: dict[str, tuple[Callable[[str, dict[str, str]], Backend], str]] = {
+def _sglang(place: str, options: dict[str, str], say: Say) -> Backend:
+    with extra("client"):
+        from reason.backends.sglang import SGLangBackend
+        from reason.backends.sglang_launch import LaunchedSGLang
+    if place == "launch":
+        if "model" not in options:
+            raise UsageError("which model? sglang://launch?model=PATH_OR_HUB_ID")
+        known = _hints(LaunchedSGLang.__init__, SGLangBackend.__init__)
+        own = {name: value for name, value in options.items() if name in known}
+        flags = {name: value for name, value in options.items() if name not in known}
+        typed = _converted(own, known)
+        return LaunchedSGLang(typed.pop("model"), say=say, server=flags, **typed)
+    typed = _typed(options, SGLangBackend.__init__)
+    say(f"connecting to {place}")
+    workers = [SGLangBackend(_url(address), **typed) for address in place.split(",")]
+    return workers[0] if len(workers) == 1 else Pool(workers)
+
+
+def _url(address: str) -> str:
+    """http:// before what has no scheme; a port is not optional there."""
+    if address.startswith(("http://", "https://")):
+        return address
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise UsageError(f"a server is written host:port, or https://host/path, got {address!r}")
+    return f"http://{address}"
+
+
+_Loader = Callable[[str, dict[str, str], Say], Backend]
+_LOADERS: dict[str, tuple[_Loader, str]] = {
     "hf": (_hf, "PATH_OR_HUB_ID"),
+    "sglang": (_sglang, "//HOST:PORT"),
 }
 
 
 def _typed(options: dict[str, str], *functions: Callable[..., Any]) -> dict[str, Any]:
     """The options as the keywords of these functions that they are."""
+    hints = _hints(*functions)
+    unknown_key(options, hints)
+    return _converted(options, hints)
+
+
+def _hints(*functions: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the parameters that a user may name."""
     hints: dict[str, Any] = {}
     for function in functions:
         for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY and name != "name":
+            if parameter.kind is parameter.KEYWORD_ONLY and name not in HIDDEN:
                 hints[name] = get_type_hints(function)[name]
-    unknown_key(options, hints)
+    return hints
+
+
+def _converted(options: dict[str, str], hints: dict[str, Any]) -> dict[str, Any]:
     return {name: convert(hints[name], value, name) for name, value in options.items()}

@@ -1,0 +1,269 @@
+"""A running SGLang server, through its native `/generate`: token ids in, ids and logprobs out."""
+
+import asyncio
+import warnings
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+from transformers import PretrainedConfig
+
+from reason.backends.base import Chunk, Info, Usage
+from reason.backends.detokenize import Detokenizer
+from reason.backends.http import BUSY, Busy, Server
+from reason.backends.sglang_wire import Error, Event, Reason, decode_event, finish_of, sampling
+from reason.backends.tokenizer import Tokenizer
+from reason.errors import BackendError, Unsupported, UsageError
+from reason.types import Prompt, SamplingParams
+
+TESTED = ("0.5.23",)
+"""Versions of the server that the tests have run against."""
+INTERVAL = 16
+"""Tokens per event from a server that repeats the whole answer in every event."""
+PROBE = "Make 24 from 3 5 7 8."
+
+
+class SGLangBackend:
+    """A `Backend` over HTTP; the server is one that runs already, or `Launched`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tokenizer: str = "",
+        model: str = "",
+        api_key: str = "",
+        timeout: float = 300.0,
+        patience: float = 60.0,
+    ) -> None:
+        """Greet the server at `url` and load its tokenizer.
+
+        `tokenizer` is a folder or a name on the hub, by default the server's own. A server of
+        another model than `model`, if that is given, is refused. `timeout` is for the seconds
+        without a token, `patience` for those in which a request is tried again that the server
+        did not take. Raises BackendError if it cannot be reached, UsageError if it is another.
+        """
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
+        said, settings = self._server.ask("/model_info"), self._server.ask("/server_info")
+        served = str(said["served_model_name"])
+        if model and model not in (served, said["model_path"]):
+            raise UsageError(f"{url} serves {served}, but this run expects {model}")
+        if not said["is_generation"]:
+            raise UsageError(f"{url} serves {served}, which does not generate text")
+        if settings["version"] not in TESTED:
+            warnings.warn(
+                f"{url} is SGLang {settings['version']}; tested with {', '.join(TESTED)}",
+                stacklevel=2,
+            )
+        self._settings = settings
+        source = tokenizer or str(said["tokenizer_path"])
+        try:
+            self._tokenizer = Tokenizer.load(source, served)
+        except UsageError as error:
+            raise UsageError(f"{error}; say where it is: sglang:{url}?tokenizer=PATH") from None
+        self._compare(source)
+        self._incremental = bool(settings["incremental_streaming_output"])
+        self._prioritised = bool(settings["enable_priority_scheduling"])
+        self._info = Info(
+            model=served,
+            tokenizer=source,
+            context=int(settings["max_req_input_len"]),
+            vocabulary=len(self._tokenizer),
+            reproducible=self._reproducible(),
+            grammar=_grammar(source),
+        )
+        self._running: set[str] = set()
+        self._aborts: set[asyncio.Task[Any]] = set()
+
+    @property
+    def info(self) -> Info:
+        return self._info
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def running(self) -> int:
+        """Requests of this client that have not ended."""
+        return len(self._running)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt; see `Tokenizer.encode`."""
+        return self._tokenizer.encode(prompt)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of some ids, special tokens included."""
+        return self._tokenizer.decode(ids)
+
+    async def generate(
+        self, ids: Sequence[int], params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """Sample a continuation; see `Backend.generate`. Raises BackendError.
+
+        A request that the server did not begin to answer is sent again; one that broke off is not.
+        """
+        self._info.check(ids)
+        usage = Usage(len(ids))
+        room = min(params.max_tokens, self._info.context - len(ids))
+        if room <= 0:
+            yield Chunk("", (), finish="length", usage=usage)
+            return
+        body: dict[str, Any] = {
+            "input_ids": list(ids),
+            "stream": True,
+            "return_logprob": True,
+            "sampling_params": sampling(params, room),
+        }
+        if params.grammar is not None and self._settings["grammar_backend"] == "none":
+            raise Unsupported(f"{self.url} runs with --grammar-backend none")
+        if params.seed is not None and self._info.reproducible == "always":
+            body["sampling_params"]["sampling_seed"] = params.seed & (2**63 - 1)
+        if not self._incremental:
+            body["sampling_params"]["stream_interval"] = INTERVAL
+        if self._prioritised:
+            low_first = self._settings["schedule_low_priority_values_first"]
+            body["priority"] = -params.priority if low_first else params.priority
+        patience = self._server.patience()
+        while True:
+            try:
+                async with aclosing(self._attempt(list(ids), params, body)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except Busy as busy:
+                await patience.wait(busy)
+
+    async def _attempt(
+        self, ids: list[int], params: SamplingParams, body: dict[str, Any]
+    ) -> AsyncGenerator[Chunk, None]:
+        """One request. Raises Busy if the server did not begin to answer."""
+        rid = uuid4().hex
+        text, sampled, done = Detokenizer(self.decode), 0, False
+        self._running.add(rid)
+        try:
+            async with aclosing(self._server.events("/generate", {**body, "rid": rid})) as events:
+                async for data in events:
+                    event = decode_event(data)
+                    meta, reason = event.meta_info, event.meta_info.finish_reason
+                    if event.failure:
+                        done = True
+                        raise self._failed(event.failure, sampled)
+                    if meta.output_token_logprobs is None:
+                        raise BackendError(f"{self.url} returned no logprobs")
+                    seen = 0 if self._incremental else sampled
+                    new = event.output_ids[seen:]
+                    sampled += len(new)
+                    done = reason is not None
+                    finish, stopped_at = finish_of(reason, new, params, self.decode)
+                    yield Chunk(
+                        text.push(new, done),
+                        tuple(new),
+                        tuple(value or 0.0 for value, _, _ in meta.output_token_logprobs[seen:]),
+                        finish,
+                        stopped_at,
+                        Usage(len(ids), meta.cached_tokens) if done else None,
+                        event.version,
+                    )
+                    if done:
+                        return
+            raise BackendError(f"{self.url} ended an answer without a reason")
+        except msgspec.MsgspecError as error:
+            raise BackendError(f"{self.url} sent what SGLang does not send: {error}") from None
+        finally:
+            self._running.discard(rid)
+            if not done:
+                self._abort(rid)
+
+    async def score(self, ids: Sequence[int], start: int) -> list[float]:
+        """Log-probabilities of `ids[start:]`; see `Backend.score`. Raises BackendError."""
+        self._info.check(ids)
+        if not 0 < start <= len(ids):
+            raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
+        if len(ids) > self._info.context:
+            raise BackendError(
+                f"{len(ids)} ids to score, but the context of {self._info.model} is "
+                f"{self._info.context}"
+            )
+        if start == len(ids):
+            return []
+        body = {
+            "input_ids": list(ids),
+            "return_logprob": True,
+            # The first of the positions asked for has no logprob.
+            "logprob_start_len": start - 1,
+            "sampling_params": {"max_new_tokens": 0, "temperature": 0},
+        }
+        answer = await self._server.post("/generate", body)
+        found = msgspec.convert(answer, Event).meta_info.input_token_logprobs or []
+        scores = [logprob for logprob, _, _ in found[1:]]
+        if len(scores) != len(ids) - start or None in scores:
+            raise BackendError(f"{self.url} scored {len(scores)} of {len(ids) - start} tokens")
+        return [float(logprob) for logprob in scores if logprob is not None]
+
+    async def update_weights(self, path: str, version: int) -> None:
+        """Load the weights of a checkpoint folder that the server can read; the cache is dropped.
+
+        Chunks carry `version` from then on. Raises BackendError, and the old weights stay.
+        """
+        body = {"model_path": path, "weight_version": str(version), "flush_cache": True}
+        said = await self._server.post("/update_weights_from_disk", body)
+        if not said.get("success"):
+            raise BackendError(f"{self.url} did not load {path}: {said.get('message')}")
+
+    async def pause(self) -> None:
+        """Stop decoding; running requests wait where they are."""
+        await self._server.post("/pause_generation", {"mode": "in_place"})
+
+    async def resume(self) -> None:
+        """Go on decoding."""
+        await self._server.post("/continue_generation", {})
+
+    async def close(self) -> None:
+        """Close the connections. Requests still running are aborted."""
+        for rid in list(self._running):
+            self._abort(rid)
+        if self._aborts:
+            await asyncio.wait(self._aborts, timeout=5)
+        await self._server.close()
+
+    def _abort(self, rid: str) -> None:
+        """Have the server drop a request now: a lost connection it notices by and by only."""
+        task = asyncio.ensure_future(self._server.tell("/abort_request", {"rid": rid}))
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    def _failed(self, failure: Reason | Error, sampled: int) -> Exception:
+        """Busy if nothing was sampled and the server asks to come again."""
+        said = f"{failure.message or 'no reason given'}"
+        if failure.status_code in BUSY and not sampled:
+            return Busy(f"answered {failure.status_code}: {said}")
+        return BackendError(f"{self.url} gave up a request: {said}")
+
+    def _reproducible(self) -> Literal["always", "greedy", "never"]:
+        if self._settings["enable_deterministic_inference"]:
+            return "always"
+        return "greedy" if self._settings["attention_backend"] == "torch_native" else "never"
+
+    def _compare(self, source: str) -> None:
+        """Refuse a tokenizer that reads a probe otherwise than the server does."""
+        theirs = self._server.ask("/tokenize", {"prompt": PROBE, "add_special_tokens": False})
+        ours = self._tokenizer.ids(PROBE)
+        if theirs["tokens"] != ours:
+            raise UsageError(
+                f"the tokenizer {source} is not that of {self.url}, which serves "
+                f"{self._settings['model_path']}: {PROBE!r} is {ours[:8]}… here, "
+                f"{theirs['tokens'][:8]}… there"
+            )
+
+
+def _grammar(source: str) -> str:
+    """The thread grammar that the model's config names, if it can be read."""
+    try:
+        config, _ = PretrainedConfig.get_config_dict(source)
+    except OSError:
+        return ""
+    return str(config.get("reason_grammar") or "")

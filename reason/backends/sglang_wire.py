@@ -1,0 +1,102 @@
+"""What goes over the wire to and from SGLang's `/generate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from reason.backends.detokenize import Decode
+from reason.types import Finish, SamplingParams
+
+GRAMMARS = {"regex": "regex", "json": "json_schema", "ebnf": "ebnf"}
+
+
+class Reason(msgspec.Struct):
+    """Why an answer ended: "stop", "length" or "abort"."""
+
+    type: str
+    matched: str | int | list[int] | None = None
+    message: str | None = None
+    status_code: int | None = None
+
+
+class Error(msgspec.Struct):
+    message: str = ""
+    code: int | str | None = None
+
+    @property
+    def status_code(self) -> int | str | None:
+        return self.code
+
+
+Logprobs = list[tuple[float | None, int, str | None]]
+"""Log-probability, token id and its text, which is not asked for."""
+
+
+class Meta(msgspec.Struct):
+    finish_reason: Reason | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    weight_version: str | None = None
+    output_token_logprobs: Logprobs | None = None
+    input_token_logprobs: Logprobs | None = None
+
+
+class Event(msgspec.Struct):
+    """Ids and logprobs of the whole answer so far, or, with `--incremental-streaming-output`, of
+    what is new."""
+
+    output_ids: list[int] = []
+    meta_info: Meta = msgspec.field(default_factory=Meta)
+    error: Error | None = None
+
+    @property
+    def failure(self) -> Reason | Error | None:
+        reason = self.meta_info.finish_reason
+        return self.error or (reason if reason and reason.type == "abort" else None)
+
+    @property
+    def version(self) -> int | None:
+        said = self.meta_info.weight_version
+        return int(said) if said and said.isdigit() else None
+
+
+decode_event = msgspec.json.Decoder(Event).decode
+
+
+def finish_of(
+    reason: Reason | None, last: Sequence[int], params: SamplingParams, decode: Decode
+) -> tuple[Finish | None, str | None]:
+    """Our words for how an answer ended, if it did, and the stop string that did it; `last` are
+    its last ids."""
+    if reason is None:
+        return None, None
+    if reason.type == "length":
+        return "length", None
+    if isinstance(reason.matched, str):
+        return "stop", reason.matched
+    # A token that ends the answer may also complete a stop string, which goes first.
+    tail = decode(last) if params.stop else ""
+    for stop in params.stop:
+        if tail.endswith(stop):
+            return "stop", stop
+    return ("stop" if reason.matched in params.stop_token_ids else "eos"), None
+
+
+def sampling(params: SamplingParams, room: int) -> dict[str, Any]:
+    """The `sampling_params` of a request for at most `room` tokens, but for the seed."""
+    fields: dict[str, Any] = {
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "top_k": params.top_k or -1,
+        "min_p": params.min_p,
+        "max_new_tokens": room,
+        "stop": list(params.stop),
+        "stop_token_ids": list(params.stop_token_ids),
+        "no_stop_trim": True,
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+    }
+    if params.grammar is not None:
+        fields[GRAMMARS[params.grammar.kind]] = params.grammar.text
+    return fields
