@@ -6,7 +6,6 @@ there). Generation and hold-out follow the Stream-of-Search and APR protocols: n
 and some multisets of numbers are never trained on (Gandhi et al. 2024; Pan et al. 2025, section 4).
 """
 
-import ast
 import hashlib
 import random
 import re
@@ -125,60 +124,6 @@ def parse_steps(text: str) -> list[Step] | None:
             return None
         steps.append(Step(int(match[1]), match[2], int(match[3]), int(match[4])))
     return steps
-
-
-def verify(answer: str | None, problem: Problem) -> bool:
-    """Whether the answer reaches the target with every number exactly once, in integers.
-
-    Accepts a list of steps or one expression. Nothing is ever evaluated as code.
-    """
-    if answer is None or len(answer) > 1000:
-        return False
-    steps = parse_steps(answer)
-    return _steps_hold(steps, problem) if steps else _expression_holds(answer, problem)
-
-
-def _steps_hold(steps: Sequence[Step], problem: Problem) -> bool:
-    pool = list(problem.numbers)
-    for step in steps:
-        for operand in (step.left, step.right):
-            if operand not in pool:
-                return False
-            pool.remove(operand)
-        if apply(step.op, step.left, step.right) != step.result:
-            return False
-        pool.append(step.result)
-    return pool == [problem.target]
-
-
-_SIGNS = {"\\times": "*", "\\cdot": "*", "\\div": "/", "\u00d7": "*", "\u00f7": "/", "\u2212": "-"}
-_ARITHMETIC = re.compile(r"[0-9\s()+*/-]+")
-_OPS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-
-
-def _expression_holds(text: str, problem: Problem) -> bool:
-    for sign, op in _SIGNS.items():
-        text = text.replace(sign, op)
-    text, _, claimed = text.partition("=")
-    if claimed.strip() not in ("", str(problem.target)) or not _ARITHMETIC.fullmatch(text):
-        return False
-    used: list[int] = []
-
-    def value(node: ast.AST) -> int | None:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            used.append(node.value)
-            return node.value
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPS:
-            left, right = value(node.left), value(node.right)
-            if left is not None and right is not None:
-                return apply(_OPS[type(node.op)], left, right)
-        return None
-
-    try:
-        reached = value(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return reached == problem.target and sorted(used) == sorted(problem.numbers)
 
 
 def bucket(numbers: Numbers) -> int:

@@ -13,8 +13,8 @@ from eval.countdown import (
     generate,
     parse_steps,
     solve,
-    verify,
 )
+from eval.verifier import fault, possible
 from reason.errors import UsageError
 from reason.types import Prompt
 
@@ -31,9 +31,14 @@ class Item:
     """The problem as a person would write it."""
     prompt: Prompt
     """The problem in the words that the model's grammar expects."""
-    verify: Callable[[str | None], bool]
+    fault: Callable[[str | None], str | None]
+    """What is wrong with an answer; None for a right one."""
     show: Callable[[str], str] = str
     """An answer as a person would write it."""
+
+    def verify(self, answer: str | None) -> bool:
+        """Whether the answer is right."""
+        return self.fault(answer) is None
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,49 @@ def task_of(name: str) -> Countdown:
     return TASKS[name]
 
 
-_NUMBER = r"[0-9]{1,9}"
-_NUMBERS = rf"(?P<numbers>{_NUMBER}(?:(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+|\s+){_NUMBER})+)"
-_TARGET = rf"(?P<target>{_NUMBER})"
-_FORMS = (
-    re.compile(rf"{_NUMBERS}\s*(?:=|->|→|\bto\b)\s*{_TARGET}", re.IGNORECASE),
-    re.compile(
-        rf"(?:make|reach|get)\s+{_TARGET}\s+(?:from|with|using|out\s+of)\s+"
-        rf"(?:the\s+numbers\s+)?{_NUMBERS}",
-        re.IGNORECASE,
-    ),
+_WHOLE = r"[0-9]{1,9}"
+_ANY = r"[-\u2212]?[0-9]+(?:[./][0-9]+)?"
+_LIMITS = (
+    f"The shipped model solves Countdown with 3 to 5 numbers from 1 to {LARGEST_NUMBER} and a "
+    f"target from {TARGETS[0]} to {TARGETS[-1]}; connect another model with --backend."
 )
 
 
 def parse_countdown(text: str) -> Problem | None:
     """A problem from "make 24 from 3 5 7 8" or "3 5 7 8 = 24"; None if the text is neither."""
-    for form in _FORMS:
-        match = form.fullmatch(text.strip().rstrip(".!?"))
+    found = _read(text, _WHOLE)
+    return Problem(tuple(map(int, found[1:])), int(found[0])) if found else None
+
+
+def refusal(text: str) -> str:
+    """Why the shipped model cannot be asked this text, which is no problem it reads."""
+    for number in _read(text, _ANY):
+        if "." in number or "/" in number:
+            return f"{text!r}: {number} is no whole number. {_LIMITS}"
+        if not number[0].isdigit():
+            return f"{text!r}: {number} is negative. {_LIMITS}"
+        if not re.fullmatch(_WHOLE, number):
+            return f"{text!r}: {number} is out of range. {_LIMITS}"
+    return (
+        "this model reads Countdown problems only, such as 'make 24 from 3 5 7 8' or "
+        f"'3 5 7 8 = 24', not {text!r}; for that connect a general model: "
+        "--backend hf:PATH_OR_HUB_ID"
+    )
+
+
+def _read(text: str, number: str) -> list[str]:
+    """The target and the numbers of a problem, each of which matches `number`; else nothing."""
+    numbers = rf"(?P<numbers>{number}(?:(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+|\s+){number})+)"
+    target = rf"(?P<target>{number})"
+    for form in (
+        rf"{numbers}\s*(?:=|->|→|\bto\b)\s*{target}",
+        rf"(?:make|reach|get)\s+{target}\s+(?:from|with|using|out\s+of)\s+"
+        rf"(?:the\s+numbers\s+)?{numbers}",
+    ):
+        match = re.fullmatch(form, text.strip().rstrip(".!?"), re.IGNORECASE)
         if match:
-            numbers = tuple(map(int, re.findall(r"\d+", match["numbers"])))
-            return Problem(numbers, int(match["target"]))
-    return None
+            return [match["target"], *re.findall(number, match["numbers"])]
+    return []
 
 
 def countdown_item(problem: Problem, grammar: str) -> Item:
@@ -105,23 +132,23 @@ def countdown_item(problem: Problem, grammar: str) -> Item:
 
     def show(answer: str) -> str:
         steps = parse_steps(answer)
-        return expression(steps, problem.numbers) if steps and verify(answer, problem) else answer
+        if not steps:
+            return answer
+        if possible(steps, problem):
+            return expression(steps, problem.numbers)
+        return ", ".join(map(str, steps))
 
-    return Item(str(problem), str(problem), prompt, lambda answer: verify(answer, problem), show)
+    return Item(str(problem), str(problem), prompt, lambda answer: fault(answer, problem), show)
 
 
 def _check_range(problem: Problem) -> None:
-    limits = (
-        f"The shipped model solves Countdown with 3 to 5 numbers from 1 to {LARGEST_NUMBER} and a "
-        f"target from {TARGETS[0]} to {TARGETS[-1]}; connect another model with --backend."
-    )
     if not 3 <= len(problem.numbers) <= 5:
-        raise UsageError(f"{problem} has {len(problem.numbers)} numbers. {limits}")
+        raise UsageError(f"{problem} has {len(problem.numbers)} numbers. {_LIMITS}")
     for number in problem.numbers:
         if not 1 <= number <= LARGEST_NUMBER:
-            raise UsageError(f"{problem}: {number} is out of range. {limits}")
+            raise UsageError(f"{problem}: {number} is out of range. {_LIMITS}")
     if problem.target not in TARGETS:
-        raise UsageError(f"{problem}: the target {problem.target} is out of range. {limits}")
+        raise UsageError(f"{problem}: the target {problem.target} is out of range. {_LIMITS}")
     if solve(problem.numbers, problem.target) is None:
         raise UsageError(
             f"{problem} has no solution with intermediate results up to 200, which is as far as "

@@ -29,6 +29,8 @@ class Ending:
     thread: str | None = None
     verified: bool | None = None
     """None where there was nothing to check it with."""
+    fault: str | None = None
+    """What is wrong with it, where that was checked."""
     error: str | None = None
     limit: str | None = None
 
@@ -72,6 +74,7 @@ _KEYS = (
     "ttft",
     "error",
     "verified",
+    "fault",
     "limit",
 )
 
@@ -103,6 +106,7 @@ def _answer(figures: dict[str, Any]) -> Text:
         good = figures["verified"]
         text.append("   ")
         text.append("✓ verified" if good else "✗ wrong", "bold green" if good else "bold red")
+        text.append("" if good else f": {clean(figures['fault'])}")
     if figures["limit"]:
         text.append(f"   reached budget.{figures['limit']} on the way", "yellow")
     return text

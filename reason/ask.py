@@ -28,7 +28,8 @@ class Question:
 
     title: str
     prompt: Prompt
-    verify: Callable[[str | None], bool] | None = None
+    fault: Callable[[str | None], str | None] | None = None
+    """What is wrong with an answer, None for a right one; None where nothing can check it."""
     show: Callable[[str], str] = str
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
 
@@ -87,11 +88,13 @@ async def ask(
 
 def _ending(run: Trajectory, question: Question) -> Ending:
     answer = run.result.answer if run.result else None
+    fault = question.fault(answer) if question.fault else None
     return Ending(
         answer if answer is None else question.show(answer),
         answer,
         run.result.thread if run.result else None,
-        question.verify(answer) if question.verify else None,
+        fault is None if question.fault else None,
+        fault,
         run.error,
         run.limit,
     )

@@ -192,19 +192,15 @@ def _question(text: str, info: "Info") -> "Question":
     """The problem in the words that the model's grammar expects. Raises UsageError for one that
     the model was not trained to read."""
     from eval.scorers import likelihood, scorers_of
-    from eval.tasks import countdown_item, parse_countdown
+    from eval.tasks import countdown_item, parse_countdown, refusal
     from reason.ask import Question
 
     problem = parse_countdown(text)
     if problem:
         item = countdown_item(problem, info.grammar)
-        return Question(item.title, item.prompt, item.verify, item.show, scorers_of(item))
+        return Question(item.title, item.prompt, item.fault, item.show, scorers_of(item))
     if info.grammar == "countdown":
-        raise UsageError(
-            "this model reads Countdown problems only, such as 'make 24 from 3 5 7 8' or "
-            f"'3 5 7 8 = 24', not {text!r}; for that connect a general model: "
-            "--backend hf:PATH_OR_HUB_ID"
-        )
+        raise UsageError(refusal(text))
     return Question(text, text, scorers={"likelihood": likelihood})
 
 

@@ -24,7 +24,7 @@ from rl.sft import Shape, export, new_model
 from tests.oracle import oracle
 
 ITEM = countdown_item(Problem((3, 5, 7, 8), 24), "countdown")
-QUESTION = Question(ITEM.title, ITEM.prompt, ITEM.verify, ITEM.show, scorers_of(ITEM))
+QUESTION = Question(ITEM.title, ITEM.prompt, ITEM.fault, ITEM.show, scorers_of(ITEM))
 SHORT = "sampling.max_tokens=12"
 _FOLDER = tempfile.TemporaryDirectory(prefix="reason-")
 

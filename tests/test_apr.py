@@ -11,8 +11,9 @@ from itertools import islice
 import pytest
 
 from controllers.apr import AdaptiveParallel
-from eval.countdown import Problem, generate, verify
+from eval.countdown import Problem, generate
 from eval.tasks import countdown_item
+from eval.verifier import verify
 from reason.backends.scripted import Script, ScriptedBackend
 from reason.run import Trajectory
 from reason.types import SamplingParams

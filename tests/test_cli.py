@@ -14,7 +14,9 @@ from controllers.apr import AdaptiveParallel
 from controllers.single import Single
 from reason.cli import METHODS
 from reason.ledger import Budget
+from reason.types import SamplingParams
 from tests.console import SHORT, asked, reason, replayed, tiny
+from tests.oracle import oracle
 
 KEYS = [
     "answer",
@@ -31,6 +33,7 @@ KEYS = [
     "ttft",
     "error",
     "verified",
+    "fault",
     "limit",
 ]
 
@@ -82,12 +85,22 @@ def test_the_answer_and_the_account() -> None:
     assert alone.endswith("tokens/s · 1 thread\n")
 
 
+def test_a_wrong_answer_is_shown_as_a_right_one_and_with_the_reason(tmp_path: Path) -> None:
+    def script(context: str, params: SamplingParams) -> str:
+        return "<ans> 5 + 3 = 8 , 8 - 5 = 3 , 8 * 3 = 24 <eos>"
+
+    recording = tmp_path / "run.jsonl"
+    text = asked(Single(syntax="countdown"), backend=oracle(script=script), record=recording)[1]
+    said = "answer   5 + 3 = 8, 8 - 5 = 3, 8 * 3 = 24   ✗ wrong: no 5 is left for 8 - 5 = 3\n"
+    assert text.startswith(said) and said in replayed(recording)
+
+
 def test_json_has_these_keys() -> None:
     result = reason("ask", "make 24 from 3 5 7 8", "-b", tiny(), "--json", SHORT, "rounds=1")
     figures = json.loads(result.stdout)
     assert (result.exit_code, list(figures)) == (0, KEYS)
     assert figures["controller"] == "apr"
-    assert figures["verified"] is False
+    assert (figures["verified"], figures["fault"]) == (False, "there is no answer")
     assert figures["total_tokens"] == 12
 
 

@@ -26,8 +26,8 @@ from eval.countdown import (
     parse_steps,
     solve,
     split_of,
-    verify,
 )
+from eval.verifier import verify
 
 # Brute force: all orders, all ways to put brackets, all operators, over plain trees.
 

@@ -51,6 +51,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*question, "--config", str(folder / "odd.toml")], "unknown key colour"),
         ([*question, "--record", str(folder)], "cannot record to"),
         (["ask", "what is the capital of France", "-b", tiny()], "reads Countdown problems only"),
+        (["ask", "make 24 from 3 5 -7 8", "-b", tiny()], "-7 is negative. The shipped model"),
         (["ask", "3 5 7 8 = 240", "-b", tiny()], "the target 240 is out of range"),
         (["ask", "x", "-b", "gpt"], "no backend is called 'gpt'; a backend is written hf:"),
         (["ask", "x", "-b", "ftp:x"], "no backend is called 'ftp:x'"),

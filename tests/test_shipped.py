@@ -85,6 +85,18 @@ def test_it_spawns_as_many_as_it_is_asked_for(model: Backend, width: int) -> Non
     assert fitting >= 9
 
 
+def test_the_example_in_the_readme_prints_what_the_command_prints() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    example = readme.partition("```python\n")[2].partition("```")[0]
+    asked = [sys.executable, "-m", "reason.cli", "ask", "make 24 from 3 5 7 8", "--json"]
+    ran, figures = (
+        subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        for words in ([sys.executable, "-c", example], asked)
+    )
+    answer = json.loads(figures)["answer"]
+    assert ran.startswith(f"{answer} True {{") and "'controller': 'apr'" in ran
+
+
 def evaluation(out: Path) -> list[str]:
     command = [sys.executable, "-m", "reason.cli", "eval", "countdown4", "--limit", "24"]
     return [*command, "--concurrency", "4", "--out", str(out), "--json"]

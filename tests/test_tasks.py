@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from controllers.syntax import syntax_of
 from eval.countdown import Problem, generate, solve
-from eval.tasks import TASKS, Countdown, countdown_item, parse_countdown, task_of
+from eval.tasks import TASKS, Countdown, countdown_item, parse_countdown, refusal, task_of
 from reason.errors import UsageError
 
 FORMS = [
@@ -84,6 +84,27 @@ def test_no_text_upsets_it(text: str) -> None:
     assert problem is None or len(problem.numbers) >= 2
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("make 24 from 3 5 -7 8", "'make 24 from 3 5 -7 8': -7 is negative. The shipped model "),
+        ("make -24 from 3 5 7 8", "'make -24 from 3 5 7 8': -24 is negative."),
+        ("3, 5, \u22127 = 24", "'3, 5, \u22127 = 24': \u22127 is negative."),
+        ("make 24 from 3.5 7 8", "'make 24 from 3.5 7 8': 3.5 is no whole number. The shipped "),
+        ("1/2 7 8 = 24", "'1/2 7 8 = 24': 1/2 is no whole number."),
+        ("3 -0.5 8 = 24", "'3 -0.5 8 = 24': -0.5 is no whole number."),
+        ("1234567890 3 7 = 24", "'1234567890 3 7 = 24': 1234567890 is out of range."),
+        ("why?", "this model reads Countdown problems only, such as 'make 24 from 3 5 7 8' or "),
+        ("3 5 x 8 = 24", "this model reads Countdown problems only"),
+        ("3 5 7 8", "this model reads Countdown problems only"),
+        ("-1 " * 20_000 + "x", "this model reads Countdown problems only"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(text: str, message: str) -> None:
+    assert parse_countdown(text) is None
+    assert refusal(text).startswith(message)
+
+
 def test_an_item_for_the_models_own_grammar_and_in_words() -> None:
     problem = Problem((3, 5, 7, 8), 24)
     own, words = countdown_item(problem, "countdown"), countdown_item(problem, "")
@@ -100,7 +121,9 @@ def test_an_item_for_the_models_own_grammar_and_in_words() -> None:
         assert item.show(steps) == "(8 - 5) * 7 + 3" or item.show(steps) == "3 + (8 - 5) * 7"
         assert item.verify(item.show(steps))
         assert item.show("no idea") == "no idea"
-        assert item.show("8 - 5 = 3") == "8 - 5 = 3"
+        assert item.show("8 - 5 = 3 , 7 * 3 = 21 , 21 - 3 = 18") == "7 * (8 - 5) - 3"
+        assert item.show("8 - 5 = 3 , 8 * 3 = 24") == "8 - 5 = 3, 8 * 3 = 24"
+        assert item.show("8 - 5 = 3 , 7 * 3 = 20") == "8 - 5 = 3, 7 * 3 = 20"
 
 
 @pytest.mark.parametrize(

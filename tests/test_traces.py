@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from controllers.syntax import Task, syntax_of
-from eval.countdown import Problem, generate, moves, solve, split_of, verify
+from eval.countdown import Problem, generate, moves, solve, split_of
 from eval.tasks import countdown_item
+from eval.verifier import verify
 from rl.batches import IGNORE, block, buckets
 from rl.traces import ROUNDS, Example, Mixture, child, examples, parallel, serial
 from rl.vocabulary import ID, NAMED, SIZE, VOCABULARY

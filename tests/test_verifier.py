@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.countdown import Problem, verify
+from eval.countdown import Problem
+from eval.verifier import fault, verify
 
 P = Problem((3, 5, 7, 8), 24)
 RIGHT = [
@@ -56,13 +57,36 @@ WRONG = [
 
 @pytest.mark.parametrize("answer", RIGHT)
 def test_right_answers(answer: str) -> None:
-    assert verify(answer, P)
+    assert verify(answer, P) and fault(answer, P) is None
 
 
 @pytest.mark.parametrize(("why", "answer"), WRONG)
 def test_wrong_answers(why: str, answer: str) -> None:
     assert not verify(answer, P), why
     assert not verify(None, P)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (None, "there is no answer"),
+        ("8 * 3 = 24", "it leaves 5, 7 unused"),
+        ("8 - 5 = 3 , 8 * 3 = 24", "no 8 is left for 8 * 3 = 24"),
+        ("8 - 5 = 3 , 7 * 3 = 20 , 20 + 3 = 24", "7 * 3 is 21, not 20"),
+        ("5 - 8 = 3 , 7 * 3 = 21 , 21 + 3 = 24", "5 - 8 is no integer of 0 or more"),
+        ("8 - 5 = 3 , 7 * 3 = 21 , 21 - 3 = 18", "it makes 18, not 24"),
+        ("(8 - 5) * 7 - 3", "it makes 18, not 24"),
+        ("(8 - 5) * 8", "it uses 5, 8, 8, not 3, 5, 7, 8"),
+        ("3 - (5 - 8) * 7", "5 - 8 is no integer of 0 or more"),
+        ("5 / (7 - 7)", "5 / 0 is no integer of 0 or more"),
+        ("(8 - 5) * 7 + 3 = 25", "it says = 25, not = 24"),
+        ("3 ** 3 - 7 + 5 - 8", "it is neither steps nor one expression in + - * /"),
+        ("the answer is 24", "it is neither steps nor one expression in + - * /"),
+        ("1 + " * 300 + "1", "it is longer than 1000 characters"),
+    ],
+)
+def test_a_wrong_answer_is_told_why(answer: str | None, why: str) -> None:
+    assert fault(answer, P) == why
 
 
 def test_division_must_come_out_even() -> None:
