@@ -61,7 +61,7 @@ async def run(model: Path, out: Path, limit: int, name: str, context: float) -> 
     budget, method = Budget(context=context), ARMS[name]
     backend = HFBackend.load(str(model))
     try:
-        items = task_of(TASK).items(limit, 0, "countdown")
+        items = list(task_of(TASK).items(limit, 0, "countdown"))
         config = resolve(TASK, 1, method, name, {"policy": backend}, budget, limit, 0)
         folder = out / model.parent.name / f"{name}@{context:g}"
         await evaluate(

@@ -6,7 +6,7 @@ and turns Ctrl-C (a cancellation here) into exit code 130.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.progress import track
 
 from eval.folder import read_json
 from eval.progress import ProgressLine
 from eval.report import table
 from eval.runner import evaluate
-from eval.tasks import TASKS, task_of
+from eval.tasks import TASKS, Item, task_of
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -59,10 +60,11 @@ async def evaluate_command(
     """
     if limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
-    items = task_of(task).items(limit, seed, backends["policy"].info.grammar)
+    quiet = Console(quiet=True) if json else console
+    drawn = task_of(task).items(limit, seed, backends["policy"].info.grammar)
+    items = await _all_of(drawn, limit, quiet)
     config = resolve(task, repeats, controller, controller.name, backends, budget, limit, seed)
     title = f"{task} · {controller.name}"
-    quiet = Console(quiet=True) if json else console
     try:
         with ProgressLine(quiet, title, len(items) * repeats) as progress:
             metrics = await evaluate(
@@ -99,6 +101,23 @@ async def evaluate_command(
                 soft_wrap=True,
             )
     return 1 if metrics.errors else 0
+
+
+async def _all_of(items: Iterator[Item], total: int, console: Console) -> list[Item]:
+    """All problems, with a bar on a terminal while they are drawn."""
+    found = []
+    bar = track(
+        items,
+        "drawing problems",
+        total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    for item in bar:
+        found.append(item)
+        await asyncio.sleep(0)  # so that Ctrl-C is heard
+    return found
 
 
 def resolve(

@@ -20,6 +20,8 @@ TARGETS = range(10, 101)
 HELD_OUT_TARGETS = frozenset(random.Random("held-out targets").sample(TARGETS, 9))
 """Never trained on: 9 of 91, the Stream-of-Search share."""
 SPLITS = ("train", "val", "test", "test_target")
+PATIENCE = 200_000
+"""Draws in a row without a new problem after which there are taken to be no more."""
 
 Numbers = tuple[int, ...]
 
@@ -147,7 +149,7 @@ def split_of(problem: Problem) -> str | None:
 def generate(
     n: int, split: str, seed: int | str, largest: int = LARGEST_NUMBER
 ) -> Iterator[Problem]:
-    """An endless stream of solvable n-number problems of one split, none twice.
+    """A stream of solvable n-number problems of one split, none twice, until none is left.
 
     Numbers are uniform in 1..`largest`. Raises ValueError for a split that does not exist, and for
     fewer than three numbers or a largest one below 10, of which there are not enough problems.
@@ -161,14 +163,16 @@ def generate(
     rng = random.Random(f"countdown/{n}/{split}/{seed}")
     seen: set[tuple[Numbers, int]] = set()
     targets = sorted(HELD_OUT_TARGETS if split == "test_target" else {*TARGETS} - HELD_OUT_TARGETS)
-    while True:
-        target = rng.choice(targets)
-        while True:
-            numbers = tuple(rng.randint(1, largest) for _ in range(n))
-            problem = Problem(numbers, target)
-            if split_of(problem) == split and solve(numbers, target) is not None:
-                break
+    target, in_vain = rng.choice(targets), 0
+    while in_vain < PATIENCE:
+        in_vain += 1
+        numbers = tuple(rng.randint(1, largest) for _ in range(n))
+        problem = Problem(numbers, target)
+        if split_of(problem) != split or solve(numbers, target) is None:
+            continue
         key = (tuple(sorted(numbers)), target)
         if key not in seen:
             seen.add(key)
+            in_vain = 0
             yield problem
+        target = rng.choice(targets)

@@ -10,6 +10,9 @@ import msgspec
 
 from reason.errors import UsageError
 
+GROWS = ("limit", "repeats")
+"""Keys of a configuration of which an evaluation can be given more: what is there stays valid."""
+
 
 def write_json(path: Path, value: Any) -> None:
     """Put `value` (dataclasses and structs too) in place of the file, in one step."""
@@ -48,7 +51,8 @@ def discard(path: Path) -> None:
 def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
     """Write the configuration into a new folder; in one that has begun, insist on the same.
 
-    Raises UsageError that names every key that differs, with both values.
+    What is in GROWS may have become more. Raises UsageError that names every key that differs,
+    with both values; where two names differ, not what belongs to them.
     """
     resolved = msgspec.json.decode(msgspec.json.encode(dict(config), enc_hook=str))
     there = read_json(path)
@@ -58,16 +62,28 @@ def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
         write_json(path, resolved)
         return
     old, new = dict(_flat(there)), dict(_flat(resolved))
-    changed = [
-        f"{key} ({_shown(old, key)} there, {_shown(new, key)} now)"
-        for key in sorted(old.keys() | new.keys())
-        if key not in old or key not in new or old[key] != new[key]
+    missing = object()
+    changed = {k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing)}
+    others = tuple(k.removesuffix("name") for k in changed if k.endswith(".name"))
+    named = sorted(k for k in changed if k.endswith(".name") or not k.startswith(others))
+    wrong = [
+        f"{key} ({_shown(old, key)} there, {_shown(new, key)} now"
+        + ("; it can only grow)" if key in GROWS else ")")
+        for key in named
+        if not _grew(key, old.get(key), new.get(key))
     ]
-    if changed:
+    if wrong:
         raise UsageError(
-            f"{path.parent} holds another evaluation; what differs: {', '.join(changed)}. "
+            f"{path.parent} holds another evaluation; what differs: {', '.join(wrong)}. "
             "Give the same options to resume it, or another folder."
         )
+    if changed:
+        discard(path.with_name("metrics.json"))  # before it is that of a part
+        write_json(path, resolved)
+
+
+def _grew(key: str, old: Any, new: Any) -> bool:
+    return key in GROWS and isinstance(old, int) and isinstance(new, int) and new > old
 
 
 def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

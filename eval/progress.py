@@ -6,6 +6,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from eval.metrics import Estimate, accuracy
 from eval.samples import Sample
@@ -13,6 +14,9 @@ from eval.samples import Sample
 REFRESH_SECONDS = 0.25
 WIDE = 110
 """Columns from which on there is room for a bar beside the figures."""
+FIGURES = 52
+"""Columns that the figures take where there is no such room, and BAR more where there is."""
+BAR = 36
 
 
 class ProgressLine:
@@ -22,7 +26,7 @@ class ProgressLine:
     """
 
     def __init__(self, console: Console, title: str, total: int) -> None:
-        self.total = total
+        self.total, self._wide = total, console.width >= WIDE
         self._rows: list[Sample] = []
         self._fresh = 0
         """Rows that came in this session; its speed is theirs."""
@@ -31,14 +35,17 @@ class ProgressLine:
         self._shown = 0.0
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            *([BarColumn(bar_width=20)] if console.width >= WIDE else []),
+            *([BarColumn(bar_width=20)] if self._wide else []),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=total, status="")
+        name = Text(title)
+        figures = FIGURES + (BAR if self._wide else 0)
+        name.truncate(max(console.width - figures, 8), overflow="ellipsis")
+        self._task = self._bar.add_task(name.plain, total=total, status="")
 
     def __call__(self, row: Sample, fresh: bool) -> None:
         self._rows.append(row)
@@ -57,7 +64,8 @@ class ProgressLine:
         elapsed = now - self._born
         if self._fresh and elapsed > 0:
             left = round((self.total - len(self._rows)) * elapsed / self._fresh)
-            parts += [f"{self._tokens / elapsed:,.0f} tok/s", f"{duration(left)} left"]
+            speed = [f"{self._tokens / elapsed:,.0f} tok/s"] if self._wide else []
+            parts += [*speed, f"{duration(left)} left"]
         return " · ".join(parts)
 
     def __enter__(self) -> Self:

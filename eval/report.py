@@ -21,7 +21,8 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The names and values of the table."""
     m = metrics
     found = [
-        ("accuracy", f"{percent(m.accuracy)}  95% interval, {m.accuracy.method}"),
+        ("accuracy", percent(m.accuracy)),
+        ("95% interval", m.accuracy.method),
         ("samples", f"{m.samples:,} of {m.questions:,} questions"),
         ("critical path", _spread(m.critical_path)),
         ("tokens per sample", _spread(m.tokens_per_sample)),

@@ -2,7 +2,8 @@
 
 The folder of an evaluation holds
 
-* config.json    what is evaluated; a folder goes on with the identical configuration only
+* config.json    what is evaluated; a folder goes on with the same configuration only, but for
+                 more problems or repeats
 * manifest.json  under what it ran, one entry per session
 * samples.jsonl  one row per finished sample, appended at once
 * metrics.json   a function of the samples alone; written when all of them are there

@@ -1,7 +1,7 @@
 """What can be asked: problems by name or from a user's words, as prompts, with their verifiers."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -49,10 +49,17 @@ class Countdown:
     split: str = "test"
     largest: int = LARGEST_NUMBER
 
-    def items(self, limit: int, seed: int, grammar: str) -> list[Item]:
-        """The first `limit` problems of the split; the same for the same seed, any limit."""
-        problems = islice(generate(self.numbers, self.split, seed, self.largest), limit)
-        return [countdown_item(problem, grammar) for problem in problems]
+    def items(self, limit: int, seed: int, grammar: str) -> Iterator[Item]:
+        """The first `limit` problems of the split; the same for the same seed, any limit.
+
+        Drawing takes time. Raises UsageError where there are not as many.
+        """
+        drawn = 0
+        for problem in islice(generate(self.numbers, self.split, seed, self.largest), limit):
+            yield countdown_item(problem, grammar)
+            drawn += 1
+        if drawn < limit:
+            raise UsageError(f"limit must be at most {drawn}, all this task has, got {limit}")
 
 
 TASKS = {

@@ -114,7 +114,7 @@ def eval_command(asked: Eval, tables: Values) -> int:
 
     method, budget = method_of(Eval, tables, _method(asked.controller))
     task, repeats = parse_task(asked.task)
-    scorers = scorers_of(task_of(task).items(1, 0, "")[0])
+    scorers = scorers_of(next(task_of(task).items(1, 0, "")))
     console = _console()
     model = _connect(asked.backend, console)
     out = asked.out or Path("runs") / f"{asked.task.replace(':', 'x')}-{asked.controller}"

@@ -24,7 +24,7 @@ LIMIT, REPEATS = 30, 2
 
 
 def problems(limit: int = LIMIT) -> list[Item]:
-    return task_of("countdown3").items(limit, 0, "countdown")
+    return list(task_of("countdown3").items(limit, 0, "countdown"))
 
 
 async def evaluate_oracle(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from controllers.apr import AdaptiveParallel
 from eval.command import evaluate_command, parse_task
-from eval.progress import ProgressLine, duration
+from eval.progress import REFRESH_SECONDS, ProgressLine, duration
 from reason.backends.base import Backend
 from reason.backends.scripted import ScriptedBackend
 from reason.errors import BackendError, UsageError
@@ -22,7 +22,8 @@ from tests.test_metrics import sample
 
 TABLE = """\
 countdown3 · apr
-  accuracy                50.0% [15.0, 85.0]  95% interval, Wilson over questions
+  accuracy                50.0% [15.0, 85.0]
+  95% interval            Wilson over questions
   samples                 4 of 4 questions
   critical path           mean 82.2, median 78, 95th 92
   tokens per sample       mean 128.8, median 121, 95th 148
@@ -55,8 +56,8 @@ async def run(out: Path, console: Console, json: bool = False, **changes: Any) -
     return await evaluate_command(**{**options, **changes}, out=out, console=console, json=json)
 
 
-def paper(terminal: bool = False) -> Console:
-    return Console(file=io.StringIO(), width=120, force_terminal=terminal, no_color=True)
+def paper(terminal: bool = False, width: int = 120) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, no_color=True)
 
 
 def written(console: Console) -> str:
@@ -93,6 +94,35 @@ async def test_a_terminal_gets_a_progress_line(tmp_path: Path) -> None:
     await run(tmp_path, console)
     assert "countdown3 · apr" in written(console).split("accuracy")[0]
     assert re.search(r"4/4 accuracy 50\.0% \[15\.0, 85\.0\] · [\d,]+ tok/s", written(console))
+
+
+async def test_it_fits_80_columns(tmp_path: Path) -> None:
+    console = paper(terminal=True, width=80)
+    await run(tmp_path, console, repeats=2)
+    *_, last = written(console).split("4/8 ")[-1].split("\r")
+    assert "Student's t over question means" in last or "Wilson" in last
+    table = written(console).rpartition("countdown3 · apr")[2].splitlines()
+    assert all(line.startswith("  ") for line in table[1:16]), "nothing is wrapped"
+    for title in ("countdown4 · apr", "countdown4_target · self_consistency"):
+        terminal = paper(terminal=True, width=80)
+        with ProgressLine(terminal, title, total=1000) as line:
+            for number in range(234):
+                line(sample(str(number), correct=number % 2 > 0, total_tokens=100), True)
+            time.sleep(REFRESH_SECONDS)
+            line(sample("234", correct=True, total_tokens=100), True)
+        shown = written(terminal)
+        assert re.search(r" 235/1000 accuracy \d\d\.\d% \[.*\] · \d+:\d\d left", shown)
+
+
+async def test_drawing_the_problems_is_shown_and_can_be_stopped(tmp_path: Path) -> None:
+    console = paper(terminal=True)
+    task = asyncio.create_task(run(tmp_path / "out", console, limit=10_000_000))
+    while "drawing problems" not in written(console):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not (tmp_path / "out").exists()
 
 
 async def test_the_exit_code_tells_of_failures_and_a_second_run_mends_them(tmp_path: Path) -> None:

@@ -206,12 +206,34 @@ async def test_another_configuration_is_refused(undisturbed: Path) -> None:
     )
     assert message == (
         f"{undisturbed} holds another evaluation; what differs: budget.threads (null there, 9 "
-        "now), controller.width (0 there, 4 now), limit (30 there, 20 now). Give the same options "
-        "to resume it, or another folder."
+        "now), controller.width (0 there, 4 now), limit (30 there, 20 now; it can only grow). Give "
+        "the same options to resume it, or another folder."
     )
     message = await refused(undisturbed, controller=Single())
-    assert 'controller.name ("apr" there, "single" now)' in message
-    assert "controller.rounds (4 there, absent now)" in message
+    assert message == (
+        f"{undisturbed} holds another evaluation; what differs: controller.name "
+        '("apr" there, "single" now). Give the same options to resume it, or another folder.'
+    )
+
+
+async def test_a_higher_limit_or_more_repeats_go_on(undisturbed: Path, tmp_path: Path) -> None:
+    await evaluate_oracle(tmp_path, items=problems(10), repeats=1)
+    begun = rows_of(tmp_path)
+    fresh: list[tuple[str, int]] = []
+
+    def note(row: Sample, new: bool) -> None:
+        assert not (tmp_path / "metrics.json").exists()
+        if new:
+            fresh.append(row.key)
+
+    await evaluate_oracle(tmp_path, on_row=note)
+    assert rows_of(tmp_path)[:10] == begun and len(fresh) == TOTAL - 10
+    assert_same_result(tmp_path, undisturbed)
+    assert json.loads((tmp_path / "config.json").read_text()) == json.loads(
+        (undisturbed / "config.json").read_text()
+    )
+    message = await refused(tmp_path, repeats=1)
+    assert "what differs: repeats (2 there, 1 now; it can only grow)." in message
 
 
 async def test_a_damaged_folder_is_refused(undisturbed: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from reason.backends.base import Backend
 from reason.backends.connect import connect
 from reason.run import Controller, Trajectory, solve
 from reason.types import SamplingParams
+from tests.console import reason
 
 MODELS = Path(str(files("reason") / "models"))
 GREEDY = SamplingParams(temperature=0.0, max_tokens=1024)
@@ -34,14 +35,14 @@ def model() -> Iterator[Backend]:
 
 def runs(model: Backend, method: Controller, task: Countdown, count: int) -> list[Trajectory]:
     async def main() -> list[Trajectory]:
-        items = task.items(count, 1, "countdown")
+        items = list(task.items(count, 1, "countdown"))
         return await asyncio.gather(*(solve(method, i.prompt, {"policy": model}) for i in items))
 
     return asyncio.run(main())
 
 
 def solved(model: Backend, method: Controller, task: Countdown, count: int) -> int:
-    items = task.items(count, 1, "countdown")
+    items = list(task.items(count, 1, "countdown"))
     found = runs(model, method, task, count)
     return sum(
         item.verify(run.result.answer if run.result else None)
@@ -88,12 +89,9 @@ def test_it_spawns_as_many_as_it_is_asked_for(model: Backend, width: int) -> Non
 def test_the_example_in_the_readme_prints_what_the_command_prints() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     example = readme.partition("```python\n")[2].partition("```")[0]
-    asked = [sys.executable, "-m", "reason.cli", "ask", "make 24 from 3 5 7 8", "--json"]
-    ran, figures = (
-        subprocess.run(words, check=True, capture_output=True, text=True).stdout
-        for words in ([sys.executable, "-c", example], asked)
-    )
-    answer = json.loads(figures)["answer"]
+    words = [sys.executable, "-c", example]
+    ran = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    answer = json.loads(reason("ask", "make 24 from 3 5 7 8", "--json").stdout)["answer"]
     assert ran.startswith(f"{answer} True {{") and "'controller': 'apr'" in ran
 
 

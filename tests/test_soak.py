@@ -27,7 +27,7 @@ WARM = SamplingParams(temperature=1.0, max_tokens=512)
 async def stress(model: HFBackend, seconds: float, seed: int) -> tuple[int, int]:
     """Runs that were stopped, and that ended by themselves, in so many seconds."""
     rng, stopped, ended = random.Random(seed), 0, 0
-    items = Countdown(4).items(200, seed, "countdown")
+    items = list(Countdown(4).items(200, seed, "countdown"))
     until = time.monotonic() + seconds
 
     async def client() -> None:

@@ -1,4 +1,5 @@
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -150,13 +151,22 @@ def test_the_shipped_model_is_asked_only_what_it_was_trained_on(
 @pytest.mark.parametrize("name", TASKS)
 def test_items_are_the_first_of_the_split(name: str) -> None:
     task = task_of(name)
-    items = task.items(5, 3, "countdown")
+    items = list(task.items(5, 3, "countdown"))
     assert [i.id for i in task.items(3, 3, "countdown")] == [i.id for i in items][:3]
     problems = generate(task.numbers, task.split, 3, task.largest)
     for item, problem in zip(items, problems, strict=False):
         assert item.id == str(problem)
         steps = solve(problem.numbers, problem.target)
         assert steps is not None and item.verify(" , ".join(map(str, steps)))
+
+
+def test_more_problems_than_there_are_is_a_mistake() -> None:
+    few = Countdown(3, "test", largest=10)
+    with pytest.raises(UsageError) as raised:
+        list(few.items(500, 0, ""))
+    message = r"limit must be at most (\d+), all this task has, got 500"
+    match = re.fullmatch(message, str(raised.value))
+    assert match and len(list(few.items(int(match[1]), 0, ""))) == int(match[1]) > 0
 
 
 def test_an_unknown_task_names_those_there_are() -> None:
