@@ -51,15 +51,20 @@ async def collect(backend: Backend, ids: Sequence[int], params: SamplingParams) 
     )
 
 
+_runner = asyncio.Runner()
+
+
 def run(work: Awaitable[T]) -> T:
+    """In one loop for all, as a program would: connections to a server belong to a loop."""
+
     async def main() -> T:
         return await work
 
-    return asyncio.run(main())
+    return _runner.run(main())
 
 
 def gather(backend: Backend, asks: Sequence[tuple[list[int], SamplingParams]]) -> list[Whole]:
     async def main() -> list[Whole]:
         return await asyncio.gather(*(collect(backend, ids, p) for ids, p in asks))
 
-    return asyncio.run(main())
+    return run(main())

@@ -56,12 +56,15 @@ def model(
 
 
 @cache
-def words() -> PreTrainedTokenizerBase:
-    """One token per word, "w0" to "w59", joined by spaces; others are unknown."""
+def words(eos: bool = False) -> PreTrainedTokenizerBase:
+    """One token per word, "w0" to "w59", joined by spaces; others are unknown. With `eos`, it says
+    which token ends a sequence."""
     vocabulary = {f"w{i}": i for i in range(WORDS)} | {"<unk>": WORDS, EOS: WORDS + 1}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token=EOS if eos else None
+    )
 
 
 @cache

@@ -84,7 +84,7 @@ def _url(address: str) -> str:
     if address.startswith(("http://", "https://")):
         return address
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit()):
+    if not (host and colon and port.isdigit()) or "://" in host:
         raise UsageError(f"a server is written host:port, or https://host/path, got {address!r}")
     return f"http://{address}"
 

@@ -34,17 +34,18 @@ TAIL = 12
 class ServerProcess:
     """A server that runs until `stop`, or until this process ends in whatever way."""
 
-    def __init__(
-        self, model: str, python: str, options: Mapping[str, str], log: Path | None = None
-    ) -> None:
-        """Start it on a free port of 127.0.0.1; `options` are its flags, "true" for a bare one."""
+    def __init__(self, model: str, python: str, options: Mapping[str, str], port: int = 0) -> None:
+        """Start it on 127.0.0.1, a free port if 0; `options` are its flags, "true" for a bare one.
+
+        Raises UsageError if there is no such interpreter.
+        """
         if shutil.which(python) is None:
             raise UsageError(f"no Python at {python!r}; give python=PATH, of one that has sglang")
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if folder.is_dir() else model
-        self.port = _free_port()
+        self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log or Path(tempfile.gettempdir()) / f"reason-sglang-{self.port}.log"
+        self.log = Path(tempfile.gettempdir()) / f"reason-sglang-{os.getpid()}-{self.port}.log"
         cpu = options.get("device") == "cpu"
         flags = {**(CPU if cpu else {}), "incremental_streaming_output": "true", **options}
         command = [python, "-m", "sglang.launch_server", "--model-path", self.model]
@@ -62,9 +63,15 @@ class ServerProcess:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
+        self.log.unlink(missing_ok=True)
         self._guard = subprocess.Popen(
             guard, stdin=subprocess.PIPE, env=environment, start_new_session=True
         )
+
+    @property
+    def pid(self) -> int:
+        """Of the guard, whose child is the server."""
+        return self._guard.pid
 
     def wait(self, seconds: float, say: Say) -> None:
         """Until it answers. Raises BackendError with the log's last lines if it does not."""
@@ -112,6 +119,7 @@ class LaunchedSGLang(SGLangBackend):
         model: str,
         *,
         python: str = sys.executable,
+        port: int = 0,
         wait: float = 1800.0,
         say: Say = lambda line: None,
         server: Mapping[str, str] | None = None,
@@ -122,7 +130,7 @@ class LaunchedSGLang(SGLangBackend):
         `python` is the interpreter that has sglang, `server` its flags (`tp`: "2"), `options`
         those of `SGLangBackend`. Raises BackendError with the server's last words if it dies.
         """
-        self.process = ServerProcess(model, python, server or {})
+        self.process = ServerProcess(model, python, server or {}, port)
         try:
             self.process.wait(wait, say)
             super().__init__(self.process.url, **options)

@@ -1,0 +1,32 @@
+"""Servers that several test files share, one per configuration and run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import tiny
+from tests.serving import COUNTDOWN, serving
+
+# Beside a server on the same cores, threads of one operation only wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def countdown_server() -> Iterator[str]:
+    """URL of a server of the model that ships with the package."""
+    with serving(COUNTDOWN) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def qwen3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server of a random Qwen3 with a tokenizer of a few words."""
+    folder: Path = tmp_path_factory.mktemp("qwen3")
+    words = tiny.words(eos=True)
+    model = tiny.model("qwen3", kv_heads=4, seed=1, eos_token_id=words.eos_token_id)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    with serving(str(folder)) as server:
+        yield server.url

@@ -1,0 +1,205 @@
+"""What may happen to a server while we use it: death, a hang, overload, cancelled clients."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controllers.single import Single
+from eval.command import resolve
+from eval.runner import evaluate
+from eval.samples import Sample
+from eval.tasks import Countdown
+from reason.backends.connect import connect
+from reason.backends.sglang import SGLangBackend
+from reason.backends.sglang_launch import ServerProcess
+from reason.errors import BackendError
+from reason.ledger import Budget
+from reason.run import solve
+from reason.types import SamplingParams
+from tests.driving import collect, gather, run
+from tests.serving import COUNTDOWN, PYTHON, ROOT, START, processes, require, serving
+from tests.test_sglang import quiet
+
+SERIAL = "<bos> <seq> 77 31 52 73 94 ; 0 <go>"
+LONG = SamplingParams(temperature=1.0, max_tokens=1500)
+METHOD = Single(
+    width=8, syntax="countdown", sampling=SamplingParams(temperature=0.0, max_tokens=120)
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[ServerProcess]:
+    """A server that may be stopped, and that takes few requests at once."""
+    with serving(COUNTDOWN, max_running_requests="4", max_queued_requests="4") as server:
+        yield server
+
+
+def server_of(process: ServerProcess) -> list[int]:
+    """Every process of the server itself, without the guard."""
+    return processes(process.pid)[1:]
+
+
+def test_overload_is_waited_for(small: ServerProcess) -> None:
+    backend = SGLangBackend(small.url)
+    asks = [(backend.encode(SERIAL), LONG.but(max_tokens=60, seed=n)) for n in range(40)]
+    wholes = gather(backend, asks)
+    assert all(whole.last.finish in ("length", "eos") for whole in wholes)
+    impatient = SGLangBackend(small.url, patience=0)
+
+    async def main() -> list[object]:
+        tasks = (collect(impatient, ids, params) for ids, params in asks)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    refused = [result for result in run(main()) if isinstance(result, BaseException)]
+    assert 0 < len(refused) < 40
+    for error in refused:
+        assert isinstance(error, BackendError)
+        assert small.url in str(error) and "queue is full" in str(error)
+    assert run(quiet(small.url)) == 0
+    run(backend.close())
+    run(impatient.close())
+
+
+def test_a_hanging_server_is_given_up(small: ServerProcess) -> None:
+    backend = SGLangBackend(small.url, timeout=2.0)
+    ids = backend.encode(SERIAL)
+    members = server_of(small)
+    for pid in members:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(BackendError, match=rf"{small.url}/generate sent nothing for 2 s"):
+            run(collect(backend, ids, LONG))
+        assert 2 <= time.monotonic() - begun < 10
+        found = run(
+            solve(METHOD, "77 31 52 73 94", {"policy": backend}, budget=Budget(seconds=1.0))
+        )
+        assert found.limit == "seconds" and found.result is None
+    finally:
+        for pid in members:
+            os.kill(pid, signal.SIGCONT)
+    assert run(collect(backend, ids, LONG.but(max_tokens=3))).last.finish == "length"
+    assert run(quiet(small.url)) == 0
+    run(backend.close())
+
+
+def test_a_sweep_survives_the_death_of_its_server(tmp_path: Path) -> None:
+    items = list(Countdown(3).items(96, 1, "countdown"))
+    budget = Budget()
+    with serving(COUNTDOWN) as server:
+        backend = SGLangBackend(server.url, patience=5.0)
+        config = resolve("countdown3", 1, METHOD, "single", {"policy": backend}, budget, 96, 0)
+        done = 0
+
+        def on_row(row: Sample, new: bool) -> None:
+            nonlocal done
+            done += new and not row.failed
+            if done == 10:
+                for pid in server_of(server):
+                    os.kill(pid, signal.SIGKILL)
+
+        def attempt() -> object:
+            backends = {"policy": backend}
+            return run(
+                evaluate(
+                    METHOD, items, backends, tmp_path,
+                    config=config, concurrency=64, on_row=on_row,
+                )
+            )  # fmt: skip
+
+        with pytest.raises(BackendError, match="goes on from there") as caught:
+            attempt()
+        assert server.url in str(caught.value)
+        before = [json.loads(line) for line in (tmp_path / "samples.jsonl").open()]
+        kept = {row["id"] for row in before if not row["failed"]}
+        assert 10 <= len(kept) < 96
+    with serving(COUNTDOWN, port=server.port):
+        done = 11
+        attempt()
+    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").open()]
+    assert sorted(row["id"] for row in rows) == sorted(item.id for item in items)
+    assert not any(row["failed"] for row in rows)
+    assert [row for row in before if not row["failed"]] == [r for r in rows if r["id"] in kept]
+    run(backend.close())
+
+
+async def hectic(url: str, seconds: float, seed: int) -> tuple[int, int]:
+    """Two clients that cancel at random: requests that were cancelled, and that ended."""
+    rng, until = random.Random(seed), time.monotonic() + seconds
+    clients = [SGLangBackend(url, patience=120.0) for _ in range(2)]
+    stopped = ended = 0
+
+    async def one(client: SGLangBackend) -> None:
+        nonlocal stopped, ended
+        ids = client.encode(SERIAL)
+        while time.monotonic() < until:
+            params = LONG.but(max_tokens=rng.choice((5, 900)))
+            task = asyncio.create_task(collect(client, ids, params))
+            await asyncio.sleep(rng.choice((0, 0.01, 0.3)))
+            if rng.random() < 0.7:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            stopped, ended = stopped + task.cancelled(), ended + (not task.cancelled())
+            if not task.cancelled():
+                assert task.exception() is None
+
+    await asyncio.gather(*(one(client) for client in clients for _ in range(8)))
+    assert [client.running for client in clients] == [0, 0]
+    assert await quiet(url) == 0
+    for client in clients:
+        await client.close()
+    return stopped, ended
+
+
+@pytest.mark.parametrize(
+    "seconds", [10, pytest.param(300, marks=pytest.mark.soak)], ids=["short", "long"]
+)
+def test_cancelling_at_random_leaves_nothing_on_the_server(
+    countdown_server: str, seconds: float
+) -> None:
+    stopped, ended = run(hectic(countdown_server, seconds, 0))
+    assert stopped > 10 and ended > 5
+
+
+def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path) -> None:
+    require()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BackendError, match=r"died while starting:\n.*(?s:.)*Error"):
+        connect(f"sglang://launch?model={tmp_path}&device=cpu&python={PYTHON}")
+    with pytest.raises(BackendError, match="No module named"):
+        connect(f"sglang://launch?model={COUNTDOWN}&device=cpu&python={sys.executable}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_orphan_stays_behind(number: int) -> None:
+    require()
+    spec = f"sglang://launch?model={COUNTDOWN}&device=cpu&python={PYTHON}"
+    command = [sys.executable, "-m", "reason.cli", "ask", "3 5 7 8 = 24", "--backend", spec]
+    ours = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    members: list[int] = []
+    for _ in range(600):
+        members = processes(ours.pid)
+        if len(members) > 2:
+            break
+        time.sleep(0.1)
+    assert len(members) > 2, "the server was never started"
+    time.sleep(2)
+    members = processes(ours.pid)
+    ours.send_signal(number)
+    assert ours.wait(30) in (-signal.SIGKILL, 130, -signal.SIGINT)
+    deadline = time.monotonic() + START / 4
+    while any(Path(f"/proc/{pid}").exists() for pid in members) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = [pid for pid in members if Path(f"/proc/{pid}").exists()]
+    assert not left, f"{left} of {members} still run"
+    assert ours.stderr is not None
+    assert b"Traceback" not in ours.stderr.read()
