@@ -65,27 +65,19 @@ async def evaluate_command(
     items = await _all_of(drawn, limit, quiet)
     config = resolve(task, repeats, controller, controller.name, backends, budget, limit, seed)
     title = f"{task} · {controller.name}"
-    try:
-        with ProgressLine(quiet, title, len(items) * repeats) as progress:
-            metrics = await evaluate(
-                controller,
-                items,
-                backends,
-                out,
-                config=config,
-                repeats=repeats,
-                budget=budget,
-                seed=seed,
-                concurrency=concurrency,
-                on_row=progress,
-            )
-    except asyncio.CancelledError:
-        quiet.print(
-            f"Stopped. Finished samples are in {out}; the same command goes on from there.",
-            soft_wrap=True,
-            markup=False,
+    with ProgressLine(quiet, title, len(items) * repeats) as progress:
+        metrics = await evaluate(
+            controller,
+            items,
+            backends,
+            out,
+            config=config,
+            repeats=repeats,
+            budget=budget,
+            seed=seed,
+            concurrency=concurrency,
+            on_row=progress,
         )
-        raise
     timing = read_json(out / "timing.json") or {}
     if json:
         report = {"out": str(out), "config": config, **msgspec.to_builtins(metrics)}
@@ -101,6 +93,13 @@ async def evaluate_command(
                 soft_wrap=True,
             )
     return 1 if metrics.errors else 0
+
+
+def kept(out: Path) -> str:
+    """What is left of an evaluation that is stopped."""
+    samples = out / "samples.jsonl"
+    rows = samples.read_bytes().count(b"\n") if samples.exists() else 0
+    return f"finished samples: {rows}, in {out}; the same command goes on from there"
 
 
 async def _all_of(items: Iterator[Item], total: int, console: Console) -> list[Item]:

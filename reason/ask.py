@@ -86,6 +86,13 @@ async def ask(
     return 1 if run.error else 0
 
 
+def kept(record: Path | None) -> str:
+    """What is left of a question that is stopped."""
+    if record is None:
+        return "nothing was kept: --record FILE keeps a run"
+    return f"the run up to here is on record: reason replay {record}"
+
+
 def _ending(run: Trajectory, question: Question) -> Ending:
     answer = run.result.answer if run.result else None
     fault = question.fault(answer) if question.fault else None

@@ -4,25 +4,24 @@ from dataclasses import fields, replace
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from reason.command import Commands
+from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
 from reason.keys import Ask, Eval, Replay, Train
 from reason.options import command
+from reason.session import connected, run, terminal
 from reason.settings import choose, method_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-
-    from rich.console import Console
+    from collections.abc import Mapping
 
     from reason.ask import Question
-    from reason.backends.base import Backend, Info
+    from reason.backends.base import Info
     from reason.engine import Scorer
     from reason.run import Controller
 
@@ -60,14 +59,15 @@ def ask_command(asked: Ask, tables: Values) -> int:
     For example: reason ask "make 24 from 3 5 7 8". KEY=VALUE sets any option, and any field of
     the method or its budget: width=4 sampling.temperature=0.7 budget.critical_path=4k.
     """
-    from reason.ask import ask
-    from reason.output import Output
+    from reason.ask import ask, kept
+    from reason.output import Output, check_writable
 
     method, budget = method_of(Ask, tables, _method(asked.controller))
     if not asked.problem.strip():
         raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
-    console = _console()
-    model = _connect(asked.backend, console)
+    check_writable(asked.svg, asked.record)
+    console = terminal()
+    model = connected(asked.backend, console)
 
     async def work() -> int:
         question = _question(asked.problem, model.info)
@@ -81,13 +81,13 @@ def ask_command(asked: Ask, tables: Values) -> int:
             record=asked.record,
         )
 
-    return _run(work(), model)
+    return run(work(), model, lambda: kept(asked.record))
 
 
 @command(app, "replay", Replay, "[FILE] [KEY=VALUE]", toml=False)
 def replay_command(asked: Replay, tables: Values) -> int:
     """Play back a run that `reason ask --record FILE` wrote."""
-    from reason.output import Output
+    from reason.output import Output, check_writable
     from reason.replay import replay
 
     unknown_key(tables, [field.name for field in fields(Replay)])
@@ -95,8 +95,9 @@ def replay_command(asked: Replay, tables: Values) -> int:
         raise UsageError("which run? for example: reason replay run.jsonl")
     if not 0 <= asked.speed < float("inf"):
         raise UsageError(f"speed must be 0 or more, got {asked.speed}")
-    return _run(
-        replay(Path(asked.recording), Output(_console(), asked.json, asked.svg), asked.speed)
+    check_writable(asked.svg)
+    return run(
+        replay(Path(asked.recording), Output(terminal(), asked.json, asked.svg), asked.speed)
     )
 
 
@@ -108,15 +109,15 @@ def eval_command(asked: Eval, tables: Values) -> int:
     holds a part of the same evaluation is completed. KEY=VALUE sets any option, and any field of
     the method or its budget.
     """
-    from eval.command import evaluate_command, parse_task
+    from eval.command import evaluate_command, kept, parse_task
     from eval.scorers import scorers_of
     from eval.tasks import task_of
 
     method, budget = method_of(Eval, tables, _method(asked.controller))
     task, repeats = parse_task(asked.task)
     scorers = scorers_of(next(task_of(task).items(1, 0, "")))
-    console = _console()
-    model = _connect(asked.backend, console)
+    console = terminal()
+    model = connected(asked.backend, console)
     out = asked.out or Path("runs") / f"{asked.task.replace(':', 'x')}-{asked.controller}"
 
     async def work() -> int:
@@ -134,7 +135,7 @@ def eval_command(asked: Eval, tables: Values) -> int:
             asked.json,
         )
 
-    return _run(work(), model)
+    return run(work(), model, lambda: kept(out))
 
 
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
@@ -147,12 +148,20 @@ def sft_command(asked: Train, tables: Values) -> int:
     with extra("hf"):
         from rl.sft import Recipe, train
 
-    if asked.out is None:
+    out = asked.out
+    if out is None:
         raise UsageError("where to? give --out DIR")
     own = {field.name for field in fields(Train)}
     given = {name: value for name, value in tables.items() if name not in own}
     recipe = build(Recipe, merge(read_toml(_recipe(asked.recipe)), given))
-    train(recipe, asked.out, _console())
+
+    def kept() -> str:
+        if not (out / "progress.json").exists():
+            return "there is no checkpoint yet"
+        return f"the last checkpoint is in {out}; the same command goes on from there"
+
+    with stoppable(kept):
+        train(recipe, out, terminal())
     return 0
 
 
@@ -202,35 +211,6 @@ def _question(text: str, info: "Info") -> "Question":
     if info.grammar == "countdown":
         raise UsageError(refusal(text))
     return Question(text, text, scorers={"likelihood": likelihood})
-
-
-def _connect(spec: str, console: "Console") -> "Backend":
-    from reason.backends.connect import connect
-
-    if not console.is_terminal:
-        return connect(spec)
-    with console.status("loading the model"):
-        return connect(spec)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
-def _run(work: "Coroutine[Any, Any, int]", model: "Backend | None" = None) -> int:
-    """Do the work, then close the model."""
-    import asyncio
-
-    async def all_of_it() -> int:
-        try:
-            return await work
-        finally:
-            if model:
-                await model.close()
-
-    return asyncio.run(all_of_it())
 
 
 def main() -> None:

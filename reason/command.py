@@ -1,7 +1,8 @@
 """How the commands of a command line end: one line on stderr for a mistake, and an exit code."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -16,7 +17,7 @@ class Commands(TyperGroup):
     """A group whose commands return their exit code, or None for 0.
 
     A mistake of the user's is one line and exit code 2, another error raised on purpose one line
-    and 1, Ctrl-C 130. A bug keeps its traceback.
+    and 1, Ctrl-C 130 and what was kept. A bug keeps its traceback.
     """
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -34,6 +35,8 @@ class Commands(TyperGroup):
             code = super().main(*args, **{**extra, "standalone_mode": False})
         except (KeyboardInterrupt, typer.Abort):
             code = STOPPED
+        except Stopped as stop:
+            code = _complain(f"stopped; {stop}", STOPPED)
         except UsageError as error:
             code = _complain(str(error), MISTAKE)
         except ReasonError as error:
@@ -49,6 +52,19 @@ class Commands(TyperGroup):
                 words = args[0] if args else extra.get("args") or sys.argv[1:]
                 code = _complain(_message(error, words), MISTAKE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+class Stopped(Exception):
+    """Ctrl-C, and what is left of the work."""
+
+
+@contextmanager
+def stoppable(kept: Callable[[], str]) -> Iterator[None]:
+    """While inside, Ctrl-C ends the command with a line that says what was kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(kept()) from None
 
 
 def _message(error: Any, words: Sequence[str]) -> str:

@@ -8,8 +8,24 @@ from typing import Any
 from rich.console import Console
 
 from reason.account import summary
+from reason.errors import UsageError
 from reason.live import print_tree, save_svg
 from reason.picture import Picture
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raise UsageError for the first that could not be written: better now than after the run."""
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = not path.exists()
+            path.open("ab").close()
+            if new:
+                path.unlink()
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from eval.progress import duration
 from reason.errors import TrainingError, UsageError
 from rl.batches import Batch, block
 from rl.fast_llama import FastLlama
@@ -258,17 +260,23 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror}") from error
     run = Training(recipe, folder)
-    blocks = sum(stage.blocks for stage in recipe.stage)
+    blocks, steps = sum(stage.blocks for stage in recipe.stage), recipe.block
+    done = f", {run.done} done" if run.done else ""
+    slow = "; the first step compiles, for a minute or two" if recipe.compile else ""
+    plan = f"{blocks} blocks of {steps} steps into {folder}{done}{slow}"
+    console.print(plan, markup=False, soft_wrap=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         (folder / "log.jsonl").open("a") as log,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
-        steps = recipe.block
-        bar = progress.add_task("", total=blocks * steps, completed=run.done * steps)
+        shown, total = "", blocks * steps
+        bar = progress.add_task("first step", total=total, completed=run.done * steps)
         for number, stage, before in run.steps():
             start, tokens = time.perf_counter(), run.tokens
-            loss = run.run_block(number, stage, before, lambda: progress.advance(bar))
+            shown = f"{stage.name}{shown}"
+            on_step = partial(progress.update, bar, advance=1, description=shown)
+            loss = run.run_block(number, stage, before, on_step)
             run.save({"loss": loss})
             seconds = time.perf_counter() - start
             rate = round((run.tokens - tokens) / seconds)
@@ -282,8 +290,10 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
             }
             log.write(json.dumps(row) + "\n")
             log.flush()
-            progress.update(bar, description=f"{stage.name}  loss {loss:.3f}  {rate:,} tok/s")
+            shown = f"  loss {loss:.3f}  {rate:,} tok/s"
             if not console.is_terminal:
-                console.print(f"{number + 1}/{blocks} {stage.name} loss {loss:.4f} {rate} tok/s")
+                left = duration(round(seconds * (blocks - number - 1)))
+                said = f"{number + 1}/{blocks} {stage.name} loss {loss:.4f} {rate} tok/s"
+                console.print(f"{said}, about {left} left", soft_wrap=True)
     export(run.model, folder / "model")
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -197,13 +199,16 @@ def test_eval_writes_its_folder_and_goes_on(tmp_path: Path) -> None:
     assert (again.exit_code, again.stdout) == (0, result.stdout)
 
 
+RECIPE = (
+    "batch = 200\nblock = 2\ncompile = false\n"
+    "[shape]\nhidden = 64\nlayers = 1\nintermediate = 64\nhead = 32\ncontext = 512\n"
+    '[[stage]]\nname = "one"\nblocks = 2\nmuon = 0.01\nadamw = 1e-3\n'
+)
+
+
 def test_train_sft_runs_a_recipe(tmp_path: Path) -> None:
     recipe = tmp_path / "small.toml"
-    recipe.write_text(
-        "batch = 200\nblock = 2\ncompile = false\n"
-        "[shape]\nhidden = 64\nlayers = 1\nintermediate = 64\nhead = 32\ncontext = 512\n"
-        '[[stage]]\nname = "one"\nblocks = 2\nmuon = 0.01\nadamw = 1e-3\n'
-    )
+    recipe.write_text(RECIPE)
     result = reason("train", "sft", str(recipe), "--out", str(tmp_path / "run"), "seed=7")
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
@@ -211,21 +216,61 @@ def test_train_sft_runs_a_recipe(tmp_path: Path) -> None:
     assert changed.exit_code == 2 and "seed differ from this recipe" in changed.stderr
 
 
-def test_interrupting_stops_cleanly(tmp_path: Path) -> None:
-    recording = tmp_path / "run.jsonl"
-    problem = ["ask", "3 5 7 8 = 24", "-b", tiny(), "-c", "self_consistency", "n=64"]
+def stopped(words: list[str], begun: Callable[[], bool]) -> tuple[int, str, str]:
+    """A command that gets Ctrl-C once it has `begun`: exit code, output and errors."""
     with subprocess.Popen(
-        [sys.executable, "-m", "reason.cli", *problem, "--record", str(recording)],
+        [sys.executable, "-m", "reason.cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
     ) as process:
         deadline = time.monotonic() + 240
-        while not (recording.exists() and recording.read_text().count("sampled") > 3):
+        while not begun():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
-    assert (process.returncode, out, error) == (130, "", "")
+    return process.returncode, out, error
+
+
+def test_a_stopped_question_says_where_its_recording_is(tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    words = ["ask", "3 5 7 8 = 24", "-b", tiny(), "-c", "self_consistency", "n=64"]
+    ended = stopped(
+        [*words, "--record", str(recording)],
+        lambda: recording.exists() and recording.read_text().count("sampled") > 3,
+    )
+    said = f"reason: stopped; the run up to here is on record: reason replay {recording}\n"
+    assert ended == (130, "", said)
     assert '"finish":"cancelled"' in recording.read_text().splitlines()[-1]
+
+
+def test_a_stopped_evaluation_says_how_to_go_on(tmp_path: Path) -> None:
+    rows = tmp_path / "samples.jsonl"
+    words = ["eval", "countdown3:999", "-b", tiny(), "limit=2", SHORT, "--json"]
+    code, out, error = stopped(
+        [*words, "--concurrency", "1", "--out", str(tmp_path)],
+        lambda: rows.exists() and rows.read_bytes().count(b"\n") > 2,
+    )
+    kept = rows.read_bytes().count(b"\n")
+    assert (code, out) == (130, "")
+    assert error == (
+        f"reason: stopped; finished samples: {kept}, in {tmp_path}; the same command goes on from "
+        "there\n"
+    )
+
+
+def test_a_stopped_training_says_how_to_go_on(tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "small.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("blocks = 2", "blocks = 9999"))
+    words = ["train", "sft", str(recipe), "--out", str(folder)]
+    code, out, error = stopped(words, lambda: (folder / "progress.json").exists())
+    assert (code, error) == (
+        130,
+        f"reason: stopped; the last checkpoint is in {folder}; the same command goes on from "
+        "there\n",
+    )
+    first, second, *_ = out.splitlines()
+    assert first == f"9999 blocks of 2 steps into {folder}"
+    assert re.fullmatch(r"1/9999 one loss \d+\.\d+ \d+ tok/s, about \d+:[\d:]+ left", second)

@@ -144,17 +144,6 @@ async def test_the_exit_code_tells_of_failures_and_a_second_run_mends_them(tmp_p
     assert await run(tmp_path, paper(), backends=flaky) == 0
 
 
-async def test_a_stopped_command_says_how_to_go_on(tmp_path: Path) -> None:
-    console = paper()
-    task = asyncio.create_task(run(tmp_path, console, backends={"policy": oracle(delay=0.05)}))
-    await asyncio.sleep(0.2)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    said = f"Stopped. Finished samples are in {tmp_path}; the same command goes on from there."
-    assert written(console).replace("\n", " ").strip() == said
-
-
 async def test_a_model_without_a_grammar_is_asked_in_words(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -1,6 +1,8 @@
 """Training the Countdown model: the fast forward, the data, exact resume, and the result."""
 
+import io
 import json
+import re
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -107,6 +109,19 @@ def test_another_recipe_does_not_go_on(tmp_path: Path) -> None:
     run.save({"loss": run.run_block(number, stage, before)})
     with pytest.raises(UsageError, match=r"holds a run whose batch, seed differ"):
         Training(recipe(seed=1, batch=960), tmp_path)
+
+
+def test_a_terminal_is_told_what_goes_on_and_for_how_long(tmp_path: Path) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    train(recipe(block=20), tmp_path, terminal)
+    assert isinstance(terminal.file, io.StringIO)
+    text = terminal.file.getvalue()
+    assert text.startswith(f"3 blocks of 20 steps into {tmp_path}")
+    assert re.search(r"first step .*-:--:--", text) and re.search(r"mixed  loss .*0:00:00", text)
+    again = Console(file=io.StringIO(), width=120)
+    train(recipe(block=20), tmp_path, again)
+    assert isinstance(again.file, io.StringIO)
+    assert again.file.getvalue().startswith(f"3 blocks of 20 steps into {tmp_path}, 3 done")
 
 
 def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path) -> None:
