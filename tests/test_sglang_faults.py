@@ -38,9 +38,16 @@ METHOD = Single(
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[ServerProcess]:
-    """A server that may be stopped, and that takes few requests at once."""
-    with serving(COUNTDOWN, max_running_requests="4", max_queued_requests="4") as server:
-        yield server
+    """A server as anyone might have started it, that may be stopped and takes few requests."""
+    options = {
+        "max_running_requests": "4",
+        "max_queued_requests": "4",
+        "incremental_streaming_output": "false",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SGLANG_RETURN_ORIGINAL_LOGPROB", "0")
+        with serving(COUNTDOWN, **options) as server:
+            yield server
 
 
 def server_of(process: ServerProcess) -> list[int]:
@@ -48,6 +55,28 @@ def server_of(process: ServerProcess) -> list[int]:
     return processes(process.pid)[1:]
 
 
+def test_logprobs_after_temperature_are_warned_of(small: ServerProcess) -> None:
+    with pytest.warns(UserWarning, match="logprobs after temperature") as caught:
+        backend = SGLangBackend(small.url)
+    assert len(caught) == 1 and small.url in str(caught[0].message)
+    run(backend.close())
+
+
+@pytest.mark.filterwarnings("ignore:.*logprobs after temperature")
+def test_events_that_repeat_the_answer_are_read_once(
+    small: ServerProcess, countdown_server: str
+) -> None:
+    whole, new = SGLangBackend(small.url), SGLangBackend(countdown_server)
+    params = SamplingParams(temperature=0.0, max_tokens=200)
+    ask = [(new.encode(SERIAL), params)]
+    (one,), (other,) = gather(whole, ask), gather(new, ask)
+    assert (one.ids, one.text, len(one.logprobs)) == (other.ids, other.text, 200)
+    assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    run(whole.close())
+    run(new.close())
+
+
+@pytest.mark.filterwarnings("ignore:.*logprobs after temperature")
 def test_overload_is_waited_for(small: ServerProcess) -> None:
     backend = SGLangBackend(small.url)
     asks = [(backend.encode(SERIAL), LONG.but(max_tokens=60, seed=n)) for n in range(40)]
@@ -69,6 +98,7 @@ def test_overload_is_waited_for(small: ServerProcess) -> None:
     run(impatient.close())
 
 
+@pytest.mark.filterwarnings("ignore:.*logprobs after temperature")
 def test_a_hanging_server_is_given_up(small: ServerProcess) -> None:
     backend = SGLangBackend(small.url, timeout=2.0)
     ids = backend.encode(SERIAL)

@@ -65,8 +65,11 @@ class Server:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def ask(self, path: str, body: object = None) -> Any:
-        """A small JSON answer, waited for in place: for the first words with a server."""
+    def ask(self, path: str, body: object = None, *, optional: bool = False) -> Any:
+        """A small JSON answer, waited for in place: for the first words with a server.
+
+        An `optional` path that the server does not have gives None. Raises BackendError.
+        """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._headers}
         request = Request(self.url + path, data, headers)
@@ -74,6 +77,8 @@ class Server:
             with urlopen(request, timeout=HANDSHAKE) as response:
                 return json.loads(response.read())
         except HTTPError as error:
+            if optional and error.code == 404:
+                return None
             raise BackendError(self._refusal(path, error.code, error.read())) from None
         except TimeoutError:
             raise BackendError(f"{self.url} did not answer {path} in {HANDSHAKE:g} s") from None

@@ -1,28 +1,23 @@
 """A running SGLang server, through its native `/generate`: token ids in, ids and logprobs out."""
 
 import asyncio
-import warnings
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import msgspec
-from transformers import PretrainedConfig
 
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.detokenize import Detokenizer
 from reason.backends.http import BUSY, Busy, Server
+from reason.backends.sglang_handshake import greet
 from reason.backends.sglang_wire import Error, Event, Reason, decode_event, finish_of, sampling
-from reason.backends.tokenizer import Tokenizer
-from reason.errors import BackendError, Unsupported, UsageError
+from reason.errors import BackendError, Unsupported
 from reason.types import Prompt, SamplingParams
 
-TESTED = ("0.5.23",)
-"""Versions of the server that the tests have run against."""
 INTERVAL = 16
 """Tokens per event from a server that repeats the whole answer in every event."""
-PROBE = "Make 24 from 3 5 7 8."
 
 
 class SGLangBackend:
@@ -47,40 +42,13 @@ class SGLangBackend:
         """
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
-        said, settings = self._server.ask("/model_info"), self._server.ask("/server_info")
-        served = str(said["served_model_name"])
-        if model and model not in (served, said["model_path"]):
-            raise UsageError(f"{url} serves {served}, but this run expects {model}")
-        if not said["is_generation"]:
-            raise UsageError(f"{url} serves {served}, which does not generate text")
-        if settings["version"] not in TESTED:
-            warnings.warn(
-                f"{url} is SGLang {settings['version']}; tested with {', '.join(TESTED)}",
-                stacklevel=2,
-            )
-        self._settings = settings
-        source = tokenizer or str(said["tokenizer_path"])
-        try:
-            self._tokenizer = Tokenizer.load(source, served)
-        except UsageError as error:
-            raise UsageError(f"{error}; say where it is: sglang:{url}?tokenizer=PATH") from None
-        self._compare(source)
-        self._incremental = bool(settings["incremental_streaming_output"])
-        self._prioritised = bool(settings["enable_priority_scheduling"])
-        self._info = Info(
-            model=served,
-            tokenizer=source,
-            context=int(settings["max_req_input_len"]),
-            vocabulary=len(self._tokenizer),
-            reproducible=self._reproducible(),
-            grammar=_grammar(source),
-        )
+        self._is = greet(self._server, headers, tokenizer, model)
         self._running: set[str] = set()
         self._aborts: set[asyncio.Task[Any]] = set()
 
     @property
     def info(self) -> Info:
-        return self._info
+        return self._is.info
 
     @property
     def url(self) -> str:
@@ -93,11 +61,11 @@ class SGLangBackend:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt; see `Tokenizer.encode`."""
-        return self._tokenizer.encode(prompt)
+        return self._is.tokenizer.encode(prompt)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some ids, special tokens included."""
-        return self._tokenizer.decode(ids)
+        return self._is.tokenizer.decode(ids)
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -106,9 +74,9 @@ class SGLangBackend:
 
         A request that the server did not begin to answer is sent again; one that broke off is not.
         """
-        self._info.check(ids)
+        self._is.info.check(ids)
         usage = Usage(len(ids))
-        room = min(params.max_tokens, self._info.context - len(ids))
+        room = min(params.max_tokens, self._is.info.context - len(ids))
         if room <= 0:
             yield Chunk("", (), finish="length", usage=usage)
             return
@@ -118,15 +86,14 @@ class SGLangBackend:
             "return_logprob": True,
             "sampling_params": sampling(params, room),
         }
-        if params.grammar is not None and self._settings["grammar_backend"] == "none":
+        if params.grammar is not None and not self._is.grammars:
             raise Unsupported(f"{self.url} runs with --grammar-backend none")
-        if params.seed is not None and self._info.reproducible == "always":
+        if params.seed is not None and self._is.info.reproducible == "always":
             body["sampling_params"]["sampling_seed"] = params.seed & (2**63 - 1)
-        if not self._incremental:
+        if not self._is.incremental:
             body["sampling_params"]["stream_interval"] = INTERVAL
-        if self._prioritised:
-            low_first = self._settings["schedule_low_priority_values_first"]
-            body["priority"] = -params.priority if low_first else params.priority
+        if self._is.priority:
+            body["priority"] = self._is.priority * params.priority
         patience = self._server.patience()
         while True:
             try:
@@ -154,7 +121,7 @@ class SGLangBackend:
                         raise self._failed(event.failure, sampled)
                     if meta.output_token_logprobs is None:
                         raise BackendError(f"{self.url} returned no logprobs")
-                    seen = 0 if self._incremental else sampled
+                    seen = 0 if self._is.incremental else sampled
                     new = event.output_ids[seen:]
                     sampled += len(new)
                     done = reason is not None
@@ -180,13 +147,13 @@ class SGLangBackend:
 
     async def score(self, ids: Sequence[int], start: int) -> list[float]:
         """Log-probabilities of `ids[start:]`; see `Backend.score`. Raises BackendError."""
-        self._info.check(ids)
+        self._is.info.check(ids)
         if not 0 < start <= len(ids):
             raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
-        if len(ids) > self._info.context:
+        if len(ids) > self._is.info.context:
             raise BackendError(
-                f"{len(ids)} ids to score, but the context of {self._info.model} is "
-                f"{self._info.context}"
+                f"{len(ids)} ids to score, but the context of {self._is.info.model} is "
+                f"{self._is.info.context}"
             )
         if start == len(ids):
             return []
@@ -242,28 +209,3 @@ class SGLangBackend:
         if failure.status_code in BUSY and not sampled:
             return Busy(f"answered {failure.status_code}: {said}")
         return BackendError(f"{self.url} gave up a request: {said}")
-
-    def _reproducible(self) -> Literal["always", "greedy", "never"]:
-        if self._settings["enable_deterministic_inference"]:
-            return "always"
-        return "greedy" if self._settings["attention_backend"] == "torch_native" else "never"
-
-    def _compare(self, source: str) -> None:
-        """Refuse a tokenizer that reads a probe otherwise than the server does."""
-        theirs = self._server.ask("/tokenize", {"prompt": PROBE, "add_special_tokens": False})
-        ours = self._tokenizer.ids(PROBE)
-        if theirs["tokens"] != ours:
-            raise UsageError(
-                f"the tokenizer {source} is not that of {self.url}, which serves "
-                f"{self._settings['model_path']}: {PROBE!r} is {ours[:8]}… here, "
-                f"{theirs['tokens'][:8]}… there"
-            )
-
-
-def _grammar(source: str) -> str:
-    """The thread grammar that the model's config names, if it can be read."""
-    try:
-        config, _ = PretrainedConfig.get_config_dict(source)
-    except OSError:
-        return ""
-    return str(config.get("reason_grammar") or "")

@@ -1,0 +1,138 @@
+"""The first words with an SGLang server: what it serves, and whether that is what a run expects."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transformers import PretrainedConfig
+
+from reason.backends.base import Info
+from reason.backends.http import HANDSHAKE, Server
+from reason.backends.tokenizer import Tokenizer
+from reason.errors import BackendError, UsageError
+
+TESTED = ("0.5.23",)
+"""Versions of the server that the tests have run against."""
+PROBE = "Make 24 from 3 5 7 8."
+
+
+@dataclass(frozen=True)
+class Greeted:
+    """A server that answered."""
+
+    info: Info
+    tokenizer: Tokenizer
+    incremental: bool
+    """Whether an event holds what is new, instead of the whole answer so far."""
+    grammars: bool
+    """Whether it can constrain what is sampled."""
+    priority: int
+    """1 if higher priorities go first there, -1 if lower ones, 0 if it takes none."""
+
+
+def greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str) -> Greeted:
+    """Ask a server, or a worker behind sglang-router, what it is.
+
+    Raises BackendError if it cannot be reached or is no SGLang, UsageError if it serves another
+    model than `model` or has another tokenizer. Warns of a version that was never tested, and of
+    logprobs that are not the model's own.
+    """
+    url, worker = server.url, server
+    said = server.ask("/model_info", optional=True)
+    if said is None:  # a router does not say what its workers are
+        worker = _behind(server, headers)
+        said = worker.ask("/model_info")
+    settings = worker.ask("/server_info")
+    served = str(said["served_model_name"])
+    if model and model not in (served, said["model_path"]):
+        raise UsageError(f"{url} serves {served}, but this run expects {model}")
+    if not said["is_generation"]:
+        raise UsageError(f"{url} serves {served}, which does not generate text")
+    if settings["version"] not in TESTED:
+        _warn(f"{url} is SGLang {settings['version']}; tested with {', '.join(TESTED)}")
+    source = tokenizer or str(said["tokenizer_path"])
+    try:
+        ours = Tokenizer.load(source, served)
+    except UsageError as error:
+        raise UsageError(f"{error}; say where it is: sglang:{url}?tokenizer=PATH") from None
+    _compare(url, served, worker, source, ours)
+    if not _own_logprobs(worker, ours):
+        _warn(
+            f"{url} returns logprobs after temperature, not the model's own: start it with "
+            "SGLANG_RETURN_ORIGINAL_LOGPROB=1"
+        )
+    info = Info(
+        model=served,
+        tokenizer=source,
+        context=int(settings["max_req_input_len"]),
+        vocabulary=len(ours),
+        reproducible=_reproducible(settings),
+        grammar=_grammar(source),
+    )
+    low_first = settings["schedule_low_priority_values_first"]
+    priority = (-1 if low_first else 1) if settings["enable_priority_scheduling"] else 0
+    return Greeted(
+        info,
+        ours,
+        bool(settings["incremental_streaming_output"]),
+        settings["grammar_backend"] != "none",
+        priority,
+    )
+
+
+def _behind(router: Server, headers: Mapping[str, str]) -> Server:
+    found = router.ask("/workers", optional=True)
+    if found is None:
+        raise BackendError(f"{router.url} is neither an SGLang server nor an sglang-router")
+    urls = [worker["url"] for worker in found["workers"] if worker["is_healthy"]]
+    if not urls:
+        raise BackendError(f"the router at {router.url} has no healthy worker")
+    return Server(urls[0], timeout=HANDSHAKE, patience=0, headers=headers)
+
+
+def _compare(url: str, served: str, worker: Server, source: str, ours: Tokenizer) -> None:
+    """Refuse a tokenizer that reads a probe otherwise than the server does."""
+    theirs = worker.ask("/tokenize", {"prompt": PROBE, "add_special_tokens": False})["tokens"]
+    here = ours.ids(PROBE)
+    if theirs != here:
+        raise UsageError(
+            f"the tokenizer {source} is not that of {url}, which serves {served}: {PROBE!r} is "
+            f"{here[:8]}… here, {theirs[:8]}… there"
+        )
+
+
+def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
+    """Whether the logprob of a token sampled hot is that which scoring it gives."""
+    ids = tokenizer.ids(PROBE)
+
+    def ask(ids: list[int], tokens: int) -> Any:
+        sampling = {"temperature": 2.0, "max_new_tokens": tokens, "ignore_eos": True}
+        body = {"input_ids": ids, "sampling_params": sampling, "return_logprob": True}
+        return worker.ask("/generate", {**body, "logprob_start_len": len(ids) - 2})["meta_info"]
+
+    try:
+        sampled = ask(ids, 1)["output_token_logprobs"][0]
+        scored = ask([*ids, sampled[1]], 0)["input_token_logprobs"][-1]
+    except BackendError:
+        return True  # too busy to be asked
+    return bool(abs(sampled[0] - scored[0]) < 0.1)
+
+
+def _reproducible(settings: Mapping[str, Any]) -> Literal["always", "greedy", "never"]:
+    if settings["enable_deterministic_inference"]:
+        return "always"
+    return "greedy" if settings["attention_backend"] == "torch_native" else "never"
+
+
+def _grammar(source: str) -> str:
+    """The thread grammar that the model's config names, if it can be read."""
+    try:
+        config, _ = PretrainedConfig.get_config_dict(source)
+    except OSError:
+        return ""
+    return str(config.get("reason_grammar") or "")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
