@@ -18,18 +18,26 @@ BIN       := $(VENV)/bin
 PIP       := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: help venv demo test lint types bench soak clean
+# The server that tests run against: stock SGLang, in an environment of its own. SKIP_SGLANG=1 does
+# without.
+SGLANG_VENV ?= .venv-sglang
+SGLANG      := $(if $(filter 1,$(SKIP_SGLANG)),,$(SGLANG_VENV)/.installed)
+export REASON_SGLANG_PYTHON ?= $(abspath $(SGLANG_VENV))/bin/python
+
+.PHONY: help venv demo test lint types bench soak clean sglang
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 venv: $(INSTALLED) ## make .venv and install the package there with EXTRAS=hf,dev
 
 demo: $(INSTALLED) ## ask the model that ships with the package a Countdown problem
 	$(BIN)/reason ask "$(PROBLEM)"
 
-test: lint types ## lint, types and all tests but the long ones
+sglang: $(SGLANG_VENV)/.installed ## make .venv-sglang, the SGLang server on the CPU that tests use
+
+test: $(SGLANG) lint types ## lint, types and all tests but the long ones
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED) ## ruff: rules and format
@@ -39,7 +47,7 @@ lint: $(INSTALLED) ## ruff: rules and format
 types: $(INSTALLED) ## mypy --strict on the five packages
 	$(BIN)/mypy
 
-soak: $(INSTALLED) ## the long tests, for their full duration
+soak: $(SGLANG) $(INSTALLED) ## the long tests, for their full duration
 	$(BIN)/python -m pytest -m soak
 
 bench: $(INSTALLED) ## every figure of latency and throughput
@@ -60,6 +68,15 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing reason with $(EXTRAS)"
 	@$(PIP) list --format=freeze | grep '^torch==' > $(VENV)/torch.txt
 	@$(PIP) install --quiet -c constraints.txt -c $(VENV)/torch.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(SGLANG_VENV)/.installed: tests/sglang_cpu/install.sh $(wildcard tests/sglang_cpu/*.txt) | $(BIN)/pip
+	@echo "installing SGLang for tests in $(SGLANG_VENV) (2.6 GB; SKIP_SGLANG=1 does without)"
+	@TORCH_INDEX=$(TORCH_INDEX) tests/sglang_cpu/install.sh $(SGLANG_VENV) $(BIN)/python > $(SGLANG_VENV).log 2>&1 \
+	    || { tail -n 15 $(SGLANG_VENV).log >&2; \
+	         echo "SGLang could not be installed: see $(SGLANG_VENV).log, or set SKIP_SGLANG=1" >&2; \
+	         exit 1; }
+	@rm -f $(SGLANG_VENV).log
 	@touch $@
 
 # pip comes last when a virtual environment is made: without it, the making was cut short.
