@@ -14,6 +14,7 @@ from reason.backends.hf_load import load_pair
 from reason.backends.hf_model import SlotModel, context_of
 from reason.backends.hf_request import Request
 from reason.backends.hf_worker import Worker
+from reason.backends.tokenizer import Tokenizer
 from reason.errors import BackendError, Unsupported, UsageError
 from reason.types import Prompt, SamplingParams
 
@@ -49,9 +50,8 @@ class HFBackend:
             raise UsageError(f"max_batch is {max_batch}; expected at least 1")
         longest = context_of(model)
         longest = min(longest, context) if context else longest
-        self._tokenizer = tokenizer
-        # Straight to the library beneath: a tenth of the time, once per token of every request.
-        self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        shown = name or model.name_or_path or type(model).__name__
+        self._tokenizer = Tokenizer(tokenizer, shown)
         self._model = SlotModel(
             model, context=longest, max_batch=max_batch, cache_bytes=int(cache_gib * 2**30)
         )
@@ -61,8 +61,8 @@ class HFBackend:
         # A thread inside torch must not outlive the interpreter.
         weakref.finalize(self, self._worker.close)
         self._info = Info(
-            model=name or model.name_or_path or type(model).__name__,
-            tokenizer=tokenizer.name_or_path or type(tokenizer).__name__,
+            model=shown,
+            tokenizer=self._tokenizer.name,
             context=longest,
             vocabulary=model.get_input_embeddings().weight.shape[0],
             reproducible="always" if self._model.exact else "never",
@@ -102,32 +102,12 @@ class HFBackend:
         return self._worker.running
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt.
-
-        Text becomes exactly what the tokenizer makes of it, with no special token added. A chat
-        goes through the tokenizer's template and ends where the assistant's next turn begins, or,
-        if the assistant spoke last, inside that turn. Raises Unsupported for a chat without a
-        template, UsageError for words that the tokenizer does not know.
-        """
-        text = prompt if isinstance(prompt, str) else self._chat(prompt)
-        unknown = self._tokenizer.unk_token_id
-        offsets = unknown is not None and self._tokenizer.is_fast
-        found = self._tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=offsets, verbose=False
-        )
-        ids: list[int] = found["input_ids"]
-        if unknown is not None and unknown in ids:
-            self._refuse(text, ids, found["offset_mapping"] if offsets else [])
-        return ids
+        """Token ids of a prompt; see `Tokenizer.encode`."""
+        return self._tokenizer.encode(prompt)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some ids, special tokens included."""
-        if self._fast is not None:
-            return str(self._fast.decode(list(ids), skip_special_tokens=False))
-        text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text
+        return self._tokenizer.decode(ids)
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -140,7 +120,7 @@ class HFBackend:
         """
         if params.grammar is not None:
             raise Unsupported("the hf backend cannot enforce a grammar; the sglang backend can")
-        self._check(ids)
+        self._info.check(ids)
         usage = Usage(len(ids))
         if params.max_tokens == 0 or len(ids) >= self._info.context:
             yield Chunk("", (), finish="length", usage=usage)
@@ -171,7 +151,7 @@ class HFBackend:
 
         Raises BackendError for ids that are not the model's or do not fit its context.
         """
-        self._check(ids)
+        self._info.check(ids)
         if not 0 < start <= len(ids):
             raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
         if len(ids) > self._info.context:
@@ -199,45 +179,6 @@ class HFBackend:
         """End the worker thread; requests still running end with "cancelled"."""
         await asyncio.to_thread(self._worker.close)
         self._model.release()
-
-    def _check(self, ids: Sequence[int]) -> None:
-        if not ids:
-            raise BackendError("no ids to continue; expected at least one")
-        low, high = min(ids), max(ids)
-        if low < 0 or high >= self._info.vocabulary:
-            wrong = low if low < 0 else high
-            raise BackendError(
-                f"token id {wrong} is not in the vocabulary of {self._info.model} "
-                f"(0 to {self._info.vocabulary - 1}); were the ids made by another tokenizer?"
-            )
-
-    def _chat(self, messages: Prompt) -> str:
-        if not self._tokenizer.chat_template:
-            raise Unsupported(
-                f"the tokenizer of {self._info.model} has no chat template; give the prompt as text"
-            )
-        turns = [dict(message) for message in messages]  # type: ignore[arg-type]
-        continued = bool(turns) and turns[-1]["role"] == "assistant"
-        text = self._tokenizer.apply_chat_template(
-            turns,
-            tokenize=False,
-            add_generation_prompt=not continued,
-            continue_final_message=continued,
-        )
-        return str(text)
-
-    def _refuse(self, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> None:
-        """Raise UsageError if some of the text has no token of its own."""
-        unknown = self._tokenizer.unk_token_id
-        words = [text[a:b] for id, (a, b) in zip(ids, offsets, strict=False) if id == unknown]
-        words = [word for word in dict.fromkeys(words) if word != self._tokenizer.unk_token]
-        if words:
-            some = ", ".join(repr(word) for word in words[:5])
-            raise UsageError(
-                f"the tokenizer of {self._info.model} does not know {some}"
-                + (f" and {len(words) - 5} more" if len(words) > 5 else "")
-                + "; it can only read text made of its own words"
-            )
 
 
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -1,6 +1,5 @@
 """From a directory or a hub name to a model and its tokenizer, with errors one can read."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
 
+from reason.backends.tokenizer import first_line, load_tokenizer
 from reason.errors import BackendError, UsageError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,7 +34,7 @@ def load_pair(
     if not local and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
         raise UsageError(f"no checkpoint directory at {name}")
     source = str(path) if local else name
-    tokenizer = _tokenizer(source, name)
+    tokenizer = load_tokenizer(source, name)
     disable_progress_bar()  # its bars would run through ours
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -43,7 +42,7 @@ def load_pair(
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         kind = BackendError if local else UsageError
-        raise kind(f"cannot load a model from {name}: {_line(error)}") from None
+        raise kind(f"cannot load a model from {name}: {first_line(error)}") from None
     _check(name, report)
     return model.to(place), tokenizer
 
@@ -60,16 +59,6 @@ def _device(device: str) -> str:
     return device
 
 
-def _tokenizer(source: str, name: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
-        raise UsageError(f"cannot load a tokenizer from {name}: {_line(error)}") from None
-    if not len(tokenizer):
-        raise UsageError(f"the tokenizer of {name} is empty: its files are missing")
-    return tokenizer
-
-
 def _check(name: str, report: dict[str, Any]) -> None:
     """A weight that is missing would silently be a random one."""
     for key, what in (("missing_keys", "lacks"), ("mismatched_keys", "has of another shape")):
@@ -77,9 +66,3 @@ def _check(name: str, report: dict[str, Any]) -> None:
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise BackendError(f"the checkpoint {name} {what} the weight {wrong[0]}{more}")
-
-
-def _line(error: Exception) -> str:
-    """The first line of a message."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]

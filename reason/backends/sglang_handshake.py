@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 
 from reason.backends.base import Info
 from reason.backends.http import HANDSHAKE, Server
-from reason.backends.tokenizer import Tokenizer
+from reason.backends.tokenizer import Tokenizer, load_tokenizer
 from reason.errors import BackendError, UsageError
 
 TESTED = ("0.5.23",)
@@ -53,7 +53,7 @@ def greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str
         _warn(f"{url} is SGLang {settings['version']}; tested with {', '.join(TESTED)}")
     source = tokenizer or str(said["tokenizer_path"])
     try:
-        ours = Tokenizer.load(source, served)
+        ours = Tokenizer(load_tokenizer(source), served)
     except UsageError as error:
         raise UsageError(f"{error}; say where it is: sglang:{url}?tokenizer=PATH") from None
     _compare(url, served, worker, source, ours)

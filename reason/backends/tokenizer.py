@@ -2,12 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from typing import Self
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from reason.errors import Unsupported, UsageError
 from reason.types import Prompt
+
+
+def load_tokenizer(source: str, name: str = "") -> PreTrainedTokenizerBase:
+    """From a directory or the hub. Raises UsageError for what cannot be loaded."""
+    name = name or source
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        raise UsageError(f"cannot load a tokenizer from {name}: {first_line(error)}") from None
+    if not len(tokenizer):
+        raise UsageError(f"the tokenizer of {name} is empty: its files are missing")
+    return tokenizer
 
 
 class Tokenizer:
@@ -17,19 +28,6 @@ class Tokenizer:
         self._tokenizer, self._model = tokenizer, model
         # Straight to the library beneath: a tenth of the time, once per token of every request.
         self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
-
-    @classmethod
-    def load(cls, source: str, model: str = "") -> Self:
-        """From a directory or the hub. Raises UsageError for what cannot be loaded."""
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
-            raise UsageError(
-                f"cannot load a tokenizer from {source}: {first_line(error)}"
-            ) from None
-        if not len(tokenizer):
-            raise UsageError(f"the tokenizer of {source} is empty: its files are missing")
-        return cls(tokenizer, model or source)
 
     @property
     def name(self) -> str:
