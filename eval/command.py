@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 from eval.folder import read_json
 from eval.progress import ProgressLine
@@ -99,23 +99,18 @@ def kept(out: Path) -> str:
     """What is left of an evaluation that is stopped."""
     samples = out / "samples.jsonl"
     rows = samples.read_bytes().count(b"\n") if samples.exists() else 0
+    if not rows:
+        return "no sample was finished"
     return f"finished samples: {rows}, in {out}; the same command goes on from there"
 
 
 async def _all_of(items: Iterator[Item], total: int, console: Console) -> list[Item]:
     """All problems, with a bar on a terminal while they are drawn."""
     found = []
-    bar = track(
-        items,
-        "drawing problems",
-        total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    for item in bar:
-        found.append(item)
-        await asyncio.sleep(0)  # so that Ctrl-C is heard
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for item in progress.track(items, total, description="drawing problems"):
+            found.append(item)
+            await asyncio.sleep(0)  # so that Ctrl-C is heard
     return found
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
 
 from reason.errors import ReasonError, UsageError
@@ -27,16 +26,19 @@ class Commands(TyperGroup):
             raise UsageError(f"no command is called {cmd_name!r}; there is: {known}")
         return self.commands[cmd_name]
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, whose own word on Ctrl-C goes first."""
+        with stoppable(str):
+            return super().invoke(ctx)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # for terminals that lack our characters
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
-        except (KeyboardInterrupt, typer.Abort):
-            code = STOPPED
         except Stopped as stop:
-            code = _complain(f"stopped; {stop}", STOPPED)
+            code = _complain(f"stopped{stop}", STOPPED)
         except UsageError as error:
             code = _complain(str(error), MISTAKE)
         except ReasonError as error:
@@ -64,7 +66,8 @@ def stoppable(kept: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped(kept()) from None
+        said = kept()
+        raise Stopped(f"; {said}" if said else "") from None
 
 
 def _message(error: Any, words: Sequence[str]) -> str:

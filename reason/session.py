@@ -34,7 +34,7 @@ def connected(spec: str, console: "Console") -> "Backend":
 def run(
     work: Coroutine[Any, Any, int],
     model: "Backend | None" = None,
-    kept: Callable[[], str] = lambda: "there was nothing to keep",
+    kept: Callable[[], str] = str,
 ) -> int:
     """Do the work, then close the model; the exit code. `kept` says what Ctrl-C leaves."""
     import asyncio

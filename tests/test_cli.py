@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from controllers.apr import AdaptiveParallel
 from controllers.single import Single
 from reason.cli import METHODS
+from reason.command import Commands, stoppable
 from reason.ledger import Budget
 from reason.types import SamplingParams
 from tests.console import SHORT, asked, reason, replayed, tiny
@@ -232,6 +235,24 @@ def stopped(words: list[str], begun: Callable[[], bool]) -> tuple[int, str, str]
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     return process.returncode, out, error
+
+
+def test_ctrl_c_before_there_is_anything_to_keep() -> None:
+    app = typer.Typer(cls=Commands)
+
+    @app.command()
+    def load() -> None:
+        raise KeyboardInterrupt
+
+    @app.command()
+    def work() -> None:
+        with stoppable(lambda: "this much was done"):
+            raise KeyboardInterrupt
+
+    for word, said in (("load", ""), ("work", "; this much was done")):
+        result = CliRunner().invoke(app, [word])
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert result.stderr == f"reason: stopped{said}\n"
 
 
 def test_a_stopped_question_says_where_its_recording_is(tmp_path: Path) -> None:

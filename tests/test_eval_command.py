@@ -122,6 +122,7 @@ async def test_drawing_the_problems_is_shown_and_can_be_stopped(tmp_path: Path) 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert written(console).endswith("\x1b[?25h\r\x1b[1A\x1b[2K"), "the bar is gone"
     assert not (tmp_path / "out").exists()
 
 
