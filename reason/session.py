@@ -27,8 +27,8 @@ def connected(spec: str, console: "Console") -> "Backend":
 
     if not console.is_terminal:
         return connect(spec)
-    with console.status("loading the model"):
-        return connect(spec)
+    with console.status("loading the model") as status:
+        return connect(spec, status.update)
 
 
 def run(

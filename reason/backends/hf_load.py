@@ -12,6 +12,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from reason.backends.hub import missing, unreachable
 from reason.backends.tokenizer import first_line, load_tokenizer
 from reason.errors import BackendError, UsageError
 
@@ -36,11 +37,17 @@ def load_pair(
     source = str(path) if local else name
     tokenizer = load_tokenizer(source, name)
     disable_progress_bar()  # its bars would run through ours
+    silent = None if local else unreachable()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_DTYPES.get(dtype, "auto"), output_loading_info=True
+            source,
+            dtype=_DTYPES.get(dtype, "auto"),
+            output_loading_info=True,
+            local_files_only=silent is not None,
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if silent:
+            raise UsageError(missing(name, silent)) from None
         kind = BackendError if local else UsageError
         raise kind(f"cannot load a model from {name}: {first_line(error)}") from None
     _check(name, report)

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from reason.backends.hub import missing, unreachable
 from reason.errors import Unsupported, UsageError
 from reason.types import Prompt
 
@@ -12,9 +14,14 @@ from reason.types import Prompt
 def load_tokenizer(source: str, name: str = "") -> PreTrainedTokenizerBase:
     """From a directory or the hub. Raises UsageError for what cannot be loaded."""
     name = name or source
+    silent = None if Path(source).is_dir() else unreachable()
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source, local_files_only=silent is not None
+        )
     except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        if silent:
+            raise UsageError(missing(name, silent)) from None
         raise UsageError(f"cannot load a tokenizer from {name}: {first_line(error)}") from None
     if not len(tokenizer):
         raise UsageError(f"the tokenizer of {name} is empty: its files are missing")
