@@ -1,5 +1,6 @@
 """Several servers of one model: a thread tree keeps to one, whose cache then serves it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from reason.backends.base import Backend, Chunk, Info
@@ -14,7 +15,7 @@ class Pool:
         """Raises UsageError unless all serve one model with one tokenizer."""
         first = workers[0].info
         for worker in workers[1:]:
-            for key in ("model", "tokenizer", "vocabulary", "reproducible"):
+            for key in ("model", "tokenizer", "vocabulary", "context", "reproducible"):
                 here, there = getattr(first, key), getattr(worker.info, key)
                 if here != there:
                     raise UsageError(
@@ -46,5 +47,7 @@ class Pool:
         return await self.worker().score(ids, start)
 
     async def close(self) -> None:
-        for worker in self.workers:
-            await worker.close()
+        ends = (worker.close() for worker in self.workers)
+        for error in await asyncio.gather(*ends, return_exceptions=True):
+            if error is not None:
+                raise error

@@ -12,7 +12,15 @@ from reason.backends.base import Chunk, Info, Usage
 from reason.backends.detokenize import Detokenizer
 from reason.backends.http import BUSY, Busy, Server
 from reason.backends.sglang_handshake import greet
-from reason.backends.sglang_wire import Error, Event, Reason, decode_event, finish_of, sampling
+from reason.backends.sglang_wire import (
+    Error,
+    Event,
+    Reason,
+    decode_event,
+    finish_of,
+    sampling,
+    values,
+)
 from reason.errors import BackendError, Unsupported
 from reason.types import Prompt, SamplingParams
 
@@ -109,7 +117,7 @@ class SGLangBackend:
     ) -> AsyncGenerator[Chunk, None]:
         """One request. Raises Busy if the server did not begin to answer."""
         rid = uuid4().hex
-        text, sampled, done = Detokenizer(self.decode), 0, False
+        text, sampled, done = Detokenizer(self.decode), list[int](), False
         self._running.add(rid)
         try:
             async with aclosing(self._server.events("/generate", {**body, "rid": rid})) as events:
@@ -118,18 +126,16 @@ class SGLangBackend:
                     meta, reason = event.meta_info, event.meta_info.finish_reason
                     if event.failure:
                         done = True
-                        raise self._failed(event.failure, sampled)
-                    if meta.output_token_logprobs is None:
-                        raise BackendError(f"{self.url} returned no logprobs")
-                    seen = 0 if self._is.incremental else sampled
+                        raise self._failed(event.failure, len(sampled))
+                    seen = 0 if self._is.incremental else len(sampled)
                     new = event.output_ids[seen:]
-                    sampled += len(new)
+                    sampled += new
                     done = reason is not None
-                    finish, stopped_at = finish_of(reason, new, params, self.decode)
+                    finish, stopped_at = finish_of(reason, sampled, params, self.decode)
                     yield Chunk(
                         text.push(new, done),
                         tuple(new),
-                        tuple(value or 0.0 for value, _, _ in meta.output_token_logprobs[seen:]),
+                        values(meta.output_token_logprobs, seen, len(new), self.url),
                         finish,
                         stopped_at,
                         Usage(len(ids), meta.cached_tokens) if done else None,
@@ -165,11 +171,11 @@ class SGLangBackend:
             "sampling_params": {"max_new_tokens": 0, "temperature": 0},
         }
         answer = await self._server.post("/generate", body)
-        found = msgspec.convert(answer, Event).meta_info.input_token_logprobs or []
-        scores = [logprob for logprob, _, _ in found[1:]]
-        if len(scores) != len(ids) - start or None in scores:
-            raise BackendError(f"{self.url} scored {len(scores)} of {len(ids) - start} tokens")
-        return [float(logprob) for logprob in scores if logprob is not None]
+        try:
+            found = msgspec.convert(answer, Event).meta_info.input_token_logprobs
+        except msgspec.MsgspecError as error:
+            raise BackendError(f"{self.url} sent what SGLang does not send: {error}") from None
+        return list(values(found, 1, len(ids) - start, self.url))
 
     async def update_weights(self, path: str, version: int) -> None:
         """Load the weights of a checkpoint folder that the server can read; the cache is dropped.

@@ -32,6 +32,16 @@ class Greeted:
 
 
 def greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str) -> Greeted:
+    """Ask a server, or a worker behind sglang-router, what it is; see `_greet`."""
+    try:
+        return _greet(server, headers, tokenizer, model)
+    except KeyError as error:
+        raise BackendError(
+            f"{server.url} does not say its {error}; is it SGLang {' or '.join(TESTED)}?"
+        ) from None
+
+
+def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str) -> Greeted:
     """Ask a server, or a worker behind sglang-router, what it is.
 
     Raises BackendError if it cannot be reached or is no SGLang, UsageError if it serves another
@@ -62,13 +72,14 @@ def greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str
             f"{url} returns logprobs after temperature, not the model's own: start it with "
             "SGLANG_RETURN_ORIGINAL_LOGPROB=1"
         )
+    config = _config(source)
     info = Info(
         model=served,
         tokenizer=source,
         context=int(settings["max_req_input_len"]),
-        vocabulary=len(ours),
+        vocabulary=max(len(ours), config.get("vocab_size") or 0),
         reproducible=_reproducible(settings),
-        grammar=_grammar(source),
+        grammar=str(config.get("reason_grammar") or ""),
     )
     low_first = settings["schedule_low_priority_values_first"]
     priority = (-1 if low_first else 1) if settings["enable_priority_scheduling"] else 0
@@ -125,14 +136,14 @@ def _reproducible(settings: Mapping[str, Any]) -> Literal["always", "greedy", "n
     return "greedy" if settings["attention_backend"] == "torch_native" else "never"
 
 
-def _grammar(source: str) -> str:
-    """The thread grammar that the model's config names, if it can be read."""
+def _config(source: str) -> dict[str, Any]:
+    """The model's config beside its tokenizer, if it can be read."""
     try:
-        config, _ = PretrainedConfig.get_config_dict(source)
+        found, _ = PretrainedConfig.get_config_dict(source)
     except OSError:
-        return ""
-    return str(config.get("reason_grammar") or "")
+        return {}
+    return dict(found)
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=4)
+    warnings.warn(text, stacklevel=5)

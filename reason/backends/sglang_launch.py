@@ -45,7 +45,9 @@ class ServerProcess:
         self.model = str(folder.resolve()) if folder.is_dir() else model
         self.port = port or _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = Path(tempfile.gettempdir()) / f"reason-sglang-{os.getpid()}-{self.port}.log"
+        handle, name = tempfile.mkstemp(".log", "reason-sglang-")
+        os.close(handle)
+        self.log = Path(name)
         cpu = options.get("device") == "cpu"
         flags = {**(CPU if cpu else {}), "incremental_streaming_output": "true", **options}
         command = [python, "-m", "sglang.launch_server", "--model-path", self.model]
@@ -63,7 +65,6 @@ class ServerProcess:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
-        self.log.unlink(missing_ok=True)
         self._guard = subprocess.Popen(
             guard, stdin=subprocess.PIPE, env=environment, start_new_session=True
         )

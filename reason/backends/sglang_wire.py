@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from reason.backends.detokenize import Decode
+from reason.errors import BackendError
 from reason.types import Finish, SamplingParams
 
 GRAMMARS = {"regex": "regex", "json": "json_schema", "ebnf": "ebnf"}
@@ -61,14 +62,22 @@ class Event(msgspec.Struct):
         return int(said) if said and said.isdigit() else None
 
 
+def values(found: Logprobs | None, start: int, count: int, url: str) -> tuple[float, ...]:
+    """The log-probabilities from `start`, which must be `count`. Raises BackendError."""
+    said = [value for value, _, _ in (found or [])[start:]]
+    if len(said) != count or None in said:
+        have = sum(value is not None for value in said)
+        raise BackendError(f"{url} returned {have} log-probabilities for {count} tokens")
+    return tuple(said)  # type: ignore[arg-type]
+
+
 decode_event = msgspec.json.Decoder(Event).decode
 
 
 def finish_of(
-    reason: Reason | None, last: Sequence[int], params: SamplingParams, decode: Decode
+    reason: Reason | None, ids: Sequence[int], params: SamplingParams, decode: Decode
 ) -> tuple[Finish | None, str | None]:
-    """Our words for how an answer ended, if it did, and the stop string that did it; `last` are
-    its last ids."""
+    """Our words for how an answer ended, if it did, and the stop string that did it."""
     if reason is None:
         return None, None
     if reason.type == "length":
@@ -76,7 +85,9 @@ def finish_of(
     if isinstance(reason.matched, str):
         return "stop", reason.matched
     # A token that ends the answer may also complete a stop string, which goes first.
-    tail = decode(last) if params.stop else ""
+    # As many ids as it has bytes hold it, since no token is shorter.
+    longest = max((len(stop.encode()) for stop in params.stop), default=0)
+    tail = decode(ids[-longest - 1 :]) if longest else ""
     for stop in params.stop:
         if tail.endswith(stop):
             return "stop", stop
