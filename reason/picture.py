@@ -81,7 +81,7 @@ class Picture:
             "s": f"{seconds:.1f}",
             "tokens": f"{watch.tokens:,}",
             "tokens/s": f"{rate:,.0f}",
-            "threads": alive,
+            "thread" if len(watch.lines) == 1 else "threads": alive,
             "critical path": f"{watch.clock():,}",
         }
         left = Text().append(clean(self.method), "bold cyan")

@@ -166,6 +166,10 @@ def test_states_of_threads() -> None:
     assert shown[6].rstrip().endswith("out of [bold]luck")
 
 
+def test_one_thread_is_one_thread() -> None:
+    assert " 1 thread  " in screen(watching([Opened(thread="0", model="m")]))[0].replace("/1", "")
+
+
 def test_a_thousand_threads_fit() -> None:
     events: list[Event] = [Opened(thread="0", model="m")]
     for n in range(999):

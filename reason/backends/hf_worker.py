@@ -1,22 +1,18 @@
 """The thread that runs the model: who is in the batch, step by step."""
 
-import asyncio
 import heapq
 import threading
-import time
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from reason.backends.hf_model import Rows, SlotModel
-from reason.backends.hf_request import Delivery, Request
+from reason.backends.hf_outbox import Outbox
+from reason.backends.hf_request import Request
 from reason.backends.sampler import Settings, logprobs, sample
 from reason.errors import BackendError
 from reason.types import Finish
-
-_PATIENCE = 0.02
-"""Seconds that sampled tokens may wait, so that several reach who asked in one go."""
 
 _PIECES = 3
 """Stretches of adjacent live slots above which the gaps between them are closed."""
@@ -54,8 +50,7 @@ class Worker:
         self._arrived: list[Request] = []
         self._queue: list[tuple[int, int, Request]] = []
         self._live: list[Request] = []
-        self._news: list[Request] = []
-        self._flushed = 0.0
+        self._outbox = Outbox()
         self._column: list[Request] = []
         self._settings: Settings | None = None
 
@@ -129,7 +124,7 @@ class Worker:
         except RuntimeError as error:  # what torch raises, running out of memory included
             self._fail(BackendError(f"the model failed: {str(error).splitlines()[0]}"))
             self._model.cache.reset()
-        self._flush()
+        self._outbox.send()
 
     def _admit(self) -> list[Part]:
         """Let in who fits; the stretches of prompts to compute in this step."""
@@ -208,11 +203,7 @@ class Worker:
         for request, token, logprob in zip(column, tokens, picked, strict=True):
             request.ids.append(token)
             request.done += 1
-            news = request.news
-            if not news.ids:
-                self._news.append(request)
-            news.ids.append(token)
-            news.logprobs.append(logprob)
+            self._outbox.sampled(request, token, logprob)
             finish = self._finish(request, token)
             if finish is not None:
                 self._end(request, finish)
@@ -231,9 +222,7 @@ class Worker:
         return "length" if full else None
 
     def _end(self, request: Request, finish: Finish, error: BackendError | None = None) -> None:
-        request.news.finish, request.news.error = finish, error
-        if request not in self._news:
-            self._news.append(request)
+        self._outbox.ended(request, finish, error)
         self._leave(request)
 
     def _leave(self, request: Request) -> None:
@@ -248,33 +237,10 @@ class Worker:
             self._arrived, self._queue = [], []
         for request in [*self._live, *waiting]:
             self._end(request, finish, error)
-        self._flush()
+        self._outbox.send()
 
     def _fail(self, error: BackendError) -> None:
         self._everyone("error", error)
-
-    def _flush(self) -> None:
-        """Hand out news: at once what is first or last of a request, the rest now and then."""
-        now = time.monotonic()
-        late = now - self._flushed >= _PATIENCE
-        kept: list[Request] = []
-        outgoing: dict[asyncio.AbstractEventLoop, list[tuple[Request, Delivery]]] = {}
-        for request in self._news:
-            news = request.news
-            if late or news.finish is not None or len(news.ids) == request.sampled:
-                outgoing.setdefault(request.loop, []).append((request, news))
-                request.news = Delivery()
-            else:
-                kept.append(request)
-        self._news = kept
-        if late:
-            self._flushed = now
-        for loop, batch in outgoing.items():
-            try:
-                loop.call_soon_threadsafe(_deliver, batch)
-            except RuntimeError:  # the loop is closed: nobody waits for these any more
-                for request, _ in batch:
-                    request.cancelled = True
 
 
 def _plan(request: Request, room: int, parts: list[Part]) -> int:
@@ -290,8 +256,3 @@ def _plan(request: Request, room: int, parts: list[Part]) -> int:
             n = min(n, request.scored - 1 - start)
     parts.append(Part(request, start, start + n, scored))
     return n
-
-
-def _deliver(batch: list[tuple[Request, Delivery]]) -> None:
-    for request, news in batch:
-        request.deliver(news)
