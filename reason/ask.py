@@ -37,7 +37,7 @@ class Question:
 async def ask(
     question: Question,
     controller: Controller,
-    backend: Backend,
+    models: Mapping[str, Backend],
     output: Output,
     *,
     budget: Budget,
@@ -46,7 +46,7 @@ async def ask(
 ) -> int:
     """Solve it, live on a terminal; the exit code."""
     watch = Watch()
-    model = Path(backend.info.model).name
+    model = Path(models["policy"].info.model).name
     began = time.monotonic()
     picture = Picture(
         watch, question.title, controller.name, model, now=lambda: time.monotonic() - began
@@ -70,7 +70,7 @@ async def ask(
         run = await solve(
             controller,
             question.prompt,
-            {"policy": backend},
+            models,
             budget=budget,
             sinks=sinks,
             scorers=question.scorers,

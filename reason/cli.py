@@ -67,21 +67,22 @@ def ask_command(asked: Ask, tables: Values) -> int:
         raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
     check_writable(asked.svg, asked.record)
     console = terminal()
-    model = connected(asked.backend, console)
+    models = connected(asked.backend, tables, console)
+    info = models["policy"].info
 
     async def work() -> int:
-        question = _question(asked.problem, model.info)
+        question = _question(asked.problem, info)
         return await ask(
             question,
-            _fitted(method, tables, model.info, question.scorers),
-            model,
+            _fitted(method, tables, info, question.scorers),
+            models,
             Output(console, asked.json, asked.svg),
             budget=budget,
             seed=asked.seed,
             record=asked.record,
         )
 
-    return run(work(), model, lambda: kept(asked.record))
+    return run(work(), models, lambda: kept(asked.record))
 
 
 @command(app, "replay", Replay, "[FILE] [KEY=VALUE]", toml=False)
@@ -117,15 +118,15 @@ def eval_command(asked: Eval, tables: Values) -> int:
     task, repeats = parse_task(asked.task)
     scorers = scorers_of(next(task_of(task).items(1, 0, "")))
     console = terminal()
-    model = connected(asked.backend, console)
+    models = connected(asked.backend, tables, console)
     out = asked.out or Path("runs") / f"{asked.task.replace(':', 'x')}-{asked.controller}"
 
     async def work() -> int:
         return await evaluate_command(
             task,
             repeats,
-            _fitted(method, tables, model.info, scorers),
-            {"policy": model},
+            _fitted(method, tables, models["policy"].info, scorers),
+            models,
             budget,
             asked.limit,
             asked.seed,
@@ -135,7 +136,7 @@ def eval_command(asked: Eval, tables: Values) -> int:
             asked.json,
         )
 
-    return run(work(), model, lambda: kept(out))
+    return run(work(), models, lambda: kept(out))
 
 
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)

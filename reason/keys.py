@@ -11,7 +11,7 @@ from reason.options import option
 CONTROLLER = option("apr", "The method", "-c", metavar="NAME")
 BACKEND = option(
     "",
-    "hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda; without it the model that ships",
+    "hf:PATH_OR_HUB_ID, sglang://HOST:PORT, …; without it the model that ships",
     "-b",
     metavar="SPEC",
 )

@@ -3,10 +3,14 @@
 Imports inside functions: `reason --help` answers before any of them.
 """
 
-from collections.abc import Callable, Coroutine
+import warnings
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from reason.command import stoppable
+from reason.config import Values
+from reason.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,30 +25,62 @@ def terminal() -> "Console":
     return Console(highlight=False)
 
 
-def connected(spec: str, console: "Console") -> "Backend":
-    """The model that `spec` names; a terminal is told that it is being loaded."""
+def connected(spec: str, tables: Values, console: "Console") -> "dict[str, Backend]":
+    """Every model by its role: `spec` as "policy", and those of `backends.ROLE=SPEC`.
+
+    A terminal is told what is being waited for, and everyone what the models warn of.
+    """
+    from rich.console import Console
+
     from reason.backends.connect import connect
 
-    if not console.is_terminal:
-        return connect(spec)
-    with console.status("loading the model") as status:
-        return connect(spec, status.update)
+    others = tables.get("backends", {})
+    if not isinstance(others, Mapping):
+        raise UsageError(f"backends has keys of its own: give backends.ROLE=SPEC, not {others!r}")
+    if spec and "policy" in others:
+        raise UsageError("the policy is given twice: by --backend, and by backends.policy")
+    specs = {"policy": spec, **others}
+    models: dict[str, Backend] = {}
+    shown = console.status("loading the model") if console.is_terminal else nullcontext()
+    with warnings.catch_warnings(record=True) as caught, shown as status:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            for role, of_role in specs.items():
+                models[role] = connect(of_role, status.update if status else lambda line: None)
+        except BaseException:
+            close(models)
+            raise
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            Console(stderr=True).print(str(warning.message), style="yellow", markup=False)
+    return models
 
 
 def run(
     work: Coroutine[Any, Any, int],
-    model: "Backend | None" = None,
+    models: "Mapping[str, Backend] | None" = None,
     kept: Callable[[], str] = str,
 ) -> int:
-    """Do the work, then close the model; the exit code. `kept` says what Ctrl-C leaves."""
+    """Do the work, then close the models; the exit code. `kept` says what Ctrl-C leaves."""
     import asyncio
 
     async def all_of_it() -> int:
         try:
             return await work
         finally:
-            if model:
+            for model in (models or {}).values():
                 await model.close()
 
     with stoppable(kept):
         return asyncio.run(all_of_it())
+
+
+def close(models: "Mapping[str, Backend]") -> None:
+    """Close models with which no work was begun."""
+    import asyncio
+
+    async def all_of_them() -> None:
+        for model in models.values():
+            await model.close()
+
+    asyncio.run(all_of_them())

@@ -16,6 +16,8 @@ from reason.ledger import Budget
 from reason.run import Controller
 
 T = TypeVar("T")
+TABLES = {"budget", "backends"}
+"""Keys that have keys of their own, in every command that runs a method."""
 
 
 def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -53,11 +55,11 @@ def method_of(
     Raises UsageError for a key that none of them has.
     """
     own, knobs, limits = _names(cls), _names(method), _names(Budget)
-    unknown_key(tables, own | knobs | limits | {"budget"})
+    unknown_key(tables, own | knobs | limits | TABLES)
     budget = tables.get("budget", {})
     if not isinstance(budget, Mapping):
         raise UsageError(f"budget has keys of its own: give budget.KEY=VALUE, not {budget!r}")
-    rest = {name: value for name, value in tables.items() if name not in own | {"budget"}}
+    rest = {name: value for name, value in tables.items() if name not in own | TABLES}
     bare = {name: value for name, value in rest.items() if name not in knobs}
     controller = build(method, {name: rest[name] for name in rest if name in knobs})  # type: ignore[arg-type]
     return controller, build(Budget, merge(bare, budget), at="budget.")

@@ -47,7 +47,7 @@ def asked(controller: Controller, **options: Any) -> tuple[int, str]:
     output = Output(console, options.pop("json", False), options.pop("svg", None))
     backend: ScriptedBackend = options.pop("backend", None) or oracle()
     budget = options.pop("budget", Budget())
-    work = ask(QUESTION, controller, backend, output, budget=budget, seed=0, **options)
+    work = ask(QUESTION, controller, {"policy": backend}, output, budget=budget, seed=0, **options)
     code = asyncio.run(work)
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()
