@@ -4,16 +4,20 @@
 
 Several models are training seeds of one recipe; a problem's score is averaged over them and the
 problem stays the sampling unit. Fixed before looking: serial search in its best variants
-(exhaustive in canonical order, and 8 promising first operations), greedy, in 2,048 tokens; APR with
-every width; self-consistency and verified best-of-n with as many chains as make up APR's total
-tokens. Budgets of context window and critical path: 256, 384, 512, 768.
+(exhaustive in canonical order, and 8 first operations), greedy, in 2,048 tokens; APR with every
+width; majority vote and verified best-of-n over serial chains at temperature 1, with the number of
+chains whose total tokens come nearest to APR's. Chains are sampled once, on record: a vote under a
+budget counts those that fit in it, which is what a run under that budget does. Budgets of context
+window, critical path and total tokens: 256, 384, 512, 768. Holm's correction over all comparisons.
 """
 
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from msgspec.structs import replace
@@ -22,25 +26,27 @@ from rich.progress import track
 from rich.table import Table
 
 from controllers.apr import AdaptiveParallel
-from controllers.best_of_n import BestOfN
-from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
 from eval.command import resolve
-from eval.comparison import paired_difference
-from eval.metrics import Figure, accuracy_within, measure
+from eval.comparison import holm, paired_difference
+from eval.metrics import Figure, measure
 from eval.runner import evaluate
 from eval.samples import Sample, Samples
 from eval.tasks import task_of
+from reason.answers import majority
 from reason.backends.hf import HFBackend
 from reason.ledger import Budget
 from reason.run import Controller
 from reason.types import SamplingParams
 
+Arms = dict[str, list[Sample]]
+Pick = Callable[[Sequence[Sample], Figure, float], Sample]
 BUDGETS = (256, 384, 512, 768)
 CHAINS = 4
 GREEDY = SamplingParams(temperature=0.0, max_tokens=2048)
 WARM = SamplingParams(temperature=1.0, max_tokens=2048)
 TASK = "countdown4"
+FIGURES: tuple[Figure, ...] = ("longest_sequence", "critical_path", "total_tokens")
 
 ARMS: dict[str, Controller] = {
     "apr": AdaptiveParallel(syntax="countdown", sampling=GREEDY),
@@ -49,24 +55,29 @@ ARMS: dict[str, Controller] = {
     "apr, 2 children": AdaptiveParallel(width=2, syntax="countdown", sampling=GREEDY),
     "serial, exhaustive": Single(syntax="countdown", sampling=GREEDY),
     "serial, 8 first steps": Single(width=8, syntax="countdown", sampling=GREEDY),
-    "self-consistency": SelfConsistency(CHAINS, 8, "countdown", WARM),
-    "verified best-of-n": BestOfN(CHAINS, enough=1, width=8, syntax="countdown", sampling=WARM),
 }
-SAMPLED = ("self-consistency", "verified best-of-n")
-"""Cutting a chain leaves the others their vote, so these are run anew under every budget."""
+SAMPLED: dict[str, Controller] = {
+    "exhaustive": Single(syntax="countdown", sampling=WARM),
+    "8 first steps": Single(width=8, syntax="countdown", sampling=WARM),
+}
+"""Chains that are sampled `CHAINS` times each, for votes and best-of-n."""
 
 
-async def run(model: Path, out: Path, limit: int, name: str, context: float) -> list[Sample]:
-    """The samples of one arm under one context window, resumed where they are there already."""
-    budget, method = Budget(context=context), ARMS[name]
+async def run(
+    model: Path, out: Path, limit: int, name: str, method: Controller, repeats: int
+) -> list[Sample]:
+    """The samples of one arm, resumed where they are there already."""
+    budget = Budget(context=2048)
     backend = HFBackend.load(str(model))
     try:
         items = list(task_of(TASK).items(limit, 0, "countdown"))
-        config = resolve(TASK, 1, method, name, {"policy": backend}, budget, limit, 0)
-        folder = out / model.parent.name / f"{name}@{context:g}"
+        config = resolve(TASK, repeats, method, name, {"policy": backend}, budget, limit, 0)
+        folder = out / model.parent.name / name
+        backends = {"policy": backend}
         await evaluate(
-            method, items, {"policy": backend}, folder, config=config, budget=budget, concurrency=24
-        )
+            method, items, backends, folder,
+            config=config, repeats=repeats, budget=budget, concurrency=24,
+        )  # fmt: skip
         with Samples(folder / "samples.jsonl") as samples:
             return samples.load()
     finally:
@@ -74,63 +85,117 @@ async def run(model: Path, out: Path, limit: int, name: str, context: float) -> 
 
 
 def study(models: Sequence[Path], out: Path, limit: int) -> dict[str, list[Sample]]:
-    """Samples by arm, those of the sampled arms also as "arm@window"; repeat = training seed."""
-    jobs = [(name, 2048.0) for name in ARMS]
-    jobs += [(name, float(window)) for name in SAMPLED for window in BUDGETS]
+    """Samples by arm; the repeat of a row says which training seed it is of."""
     found: dict[str, list[Sample]] = {}
     for seed, model in enumerate(models):
-        for name, window in track(jobs, f"{model}"):
-            rows = asyncio.run(run(model, out, limit, name, window))
-            key = name if window == 2048 else f"{name}@{window:g}"
-            found.setdefault(key, []).extend(replace(row, repeat=seed) for row in rows)
+        jobs = [*ARMS, *SAMPLED]
+        for name in track(jobs, f"{model}"):
+            repeats = 1 if name in ARMS else CHAINS
+            rows = asyncio.run(run(model, out, limit, name, (ARMS | SAMPLED)[name], repeats))
+            found.setdefault(name, []).extend(
+                replace(row, repeat=seed * CHAINS + row.repeat) for row in rows
+            )
+    for name in ARMS:
+        found[name] = [replace(row, repeat=row.repeat // CHAINS) for row in found[name]]
     return found
 
 
-def within(found: dict[str, list[Sample]], name: str, figure: Figure) -> list[float]:
-    """Accuracy of an arm under every budget of that figure."""
-    if name in SAMPLED and figure != "total_tokens":
-        return [measure(found[f"{name}@{window}"]).accuracy.value for window in BUDGETS]
-    return accuracy_within(found[name], figure, BUDGETS)
+def chosen(found: Mapping[str, Sequence[Sample]], figure: Figure, window: float) -> Arms:
+    """Every arm as it would have come out under a budget; an infinite one cuts nothing."""
+    arms: Arms = {
+        name: [
+            replace(row, correct=row.correct and getattr(row, figure) <= window)
+            for row in found[name]
+        ]
+        for name in ARMS
+    }
+    for name in SAMPLED:
+        for title, pick in (("majority", majority_of), ("verified best", verified_best)):
+            n = chains(found, name, pick)
+            groups: dict[tuple[str, int], list[Sample]] = {}
+            for row in sorted(found[name], key=lambda row: row.repeat):
+                group = groups.setdefault((row.id, row.repeat // CHAINS), [])
+                if len(group) < n:
+                    group.append(row)
+            arms[f"{title} of {n}, {name}"] = [
+                replace(pick(group, figure, window), repeat=seed)
+                for (_, seed), group in groups.items()
+            ]
+    return arms
 
 
-def figures(found: dict[str, list[Sample]]) -> dict[str, Any]:
+def chains(found: Mapping[str, Sequence[Sample]], name: str, pick: Pick) -> int:
+    """How many chains cost, on average, what comes nearest to APR's total tokens."""
+    target = mean(row.total_tokens for row in found["apr"])
+
+    def cost(n: int) -> float:
+        groups: dict[tuple[str, int], list[Sample]] = {}
+        for row in found[name]:
+            if row.repeat % CHAINS < n:
+                groups.setdefault((row.id, row.repeat // CHAINS), []).append(row)
+        return mean(pick(group, "total_tokens", inf).total_tokens for group in groups.values())
+
+    return min(range(1, CHAINS + 1), key=lambda n: abs(cost(n) - target))
+
+
+def majority_of(group: Sequence[Sample], figure: Figure, window: float) -> Sample:
+    """All chains run to their end or to the limit; those that ended inside it vote."""
+    inside = [row for row in group if figure == "total_tokens" or getattr(row, figure) <= window]
+    vote = majority([row.answer for row in inside])
+    right = bool(inside) and vote.answer is not None and inside[vote.index].correct
+    total = sum(row.total_tokens for row in group)
+    return replace(
+        group[0],
+        correct=right and (figure != "total_tokens" or total <= window),
+        total_tokens=total,
+        critical_path=max(row.critical_path for row in group),
+        longest_sequence=max(row.longest_sequence for row in group),
+    )
+
+
+def verified_best(group: Sequence[Sample], figure: Figure, window: float) -> Sample:
+    """The first chain that the verifier accepts stops all others."""
+    right = [row for row in group if row.correct]
+    end = min((row.critical_path for row in right), default=inf)
+    total = int(sum(min(row.total_tokens, end) for row in group))
+    best = min(right or group, key=lambda row: row.critical_path)
+    spent = total if figure == "total_tokens" else getattr(best, figure)
+    return replace(best, correct=bool(right) and spent <= window, total_tokens=total)
+
+
+def figures(found: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
     """Everything the tables and the picture show."""
-    arms = {}
-    for name in ARMS:
-        metrics = measure(found[name])
+    free = chosen(found, "total_tokens", inf)
+    arms: dict[str, Any] = {}
+    for name, rows in free.items():
+        metrics = measure(rows)
         arms[name] = {
             "accuracy": metrics.accuracy.value,
             "interval": [metrics.accuracy.low, metrics.accuracy.high],
             "critical_path": metrics.critical_path.mean,
             "total_tokens": metrics.tokens_per_sample.mean,
             "longest_p95": metrics.longest_sequence.p95,
-            "within_context": within(found, name, "longest_sequence"),
-            "within_critical_path": within(found, name, "critical_path"),
-            "within_total_tokens": within(found, name, "total_tokens"),
         }
-    pairs = {}
-    for name in ARMS:
-        if name.startswith("apr"):
-            continue
-        for index, window in enumerate(BUDGETS):
-            for figure in ("longest_sequence", "critical_path", "total_tokens"):
-                first = _cut(found, "apr", figure, window)
-                difference = paired_difference(first, _cut(found, name, figure, window))
-                pairs[f"apr - {name}, {figure} {BUDGETS[index]}"] = [
-                    difference.mean,
-                    difference.low,
-                    difference.high,
-                    difference.p_value,
-                ]
-    return {"questions": measure(found["apr"]).questions, "arms": arms, "pairs": pairs}
-
-
-def _cut(found: dict[str, list[Sample]], name: str, figure: str, window: int) -> list[Sample]:
-    if name in SAMPLED and figure != "total_tokens":
-        return found[f"{name}@{window}"]
-    return [
-        replace(row, correct=row.correct and getattr(row, figure) <= window) for row in found[name]
-    ]
+    pairs: dict[str, list[float]] = {}
+    for figure in FIGURES:
+        for window in BUDGETS:
+            cut = chosen(found, figure, window)
+            for name, rows in cut.items():
+                arms[name].setdefault(f"within_{figure}", []).append(measure(rows).accuracy.value)
+                if not name.startswith("apr"):
+                    difference = paired_difference(cut["apr"], rows)
+                    pairs[f"apr - {name}, {figure} {window}"] = [
+                        difference.mean, difference.low, difference.high, difference.p_value,
+                    ]  # fmt: skip
+    adjusted = holm({name: values[3] for name, values in pairs.items()})
+    for name, p_value in adjusted.items():
+        pairs[name].append(p_value)
+    seeds = {
+        seed: measure([row for row in found["apr"] if row.repeat == seed]).accuracy.value
+        for seed in sorted({row.repeat for row in found["apr"]})
+    }
+    questions = measure(found["apr"]).questions
+    return {"questions": questions, "apr_by_seed": seeds, "arms": arms, "pairs": pairs}
 
 
 def tables(console: Console, result: dict[str, Any]) -> None:
@@ -143,7 +208,7 @@ def tables(console: Console, result: dict[str, Any]) -> None:
             table.add_column(f"{kind} {budget}", justify="right")
     for name, arm in result["arms"].items():
         low, high = arm["interval"]
-        inside = [*arm["within_context"], *arm["within_critical_path"]]
+        inside = [*arm["within_longest_sequence"], *arm["within_critical_path"]]
         table.add_row(
             name,
             f"{arm['accuracy']:.3f} [{low:.3f}, {high:.3f}]",
@@ -153,24 +218,18 @@ def tables(console: Console, result: dict[str, Any]) -> None:
             *(f"{value:.3f}" for value in inside),
         )
     console.print(table)
-    for name, (mean, low, high, p) in result["pairs"].items():
-        console.print(f"{name}: {mean:+.3f} [{low:+.3f}, {high:+.3f}], p = {p:.2g}")
+    for name, (gap, low, high, _, adjusted) in result["pairs"].items():
+        console.print(f"{name}: {gap:+.3f} [{low:+.3f}, {high:+.3f}], Holm p = {adjusted:.2g}")
 
 
-def picture(found: dict[str, list[Sample]], path: Path) -> None:
+def picture(found: Mapping[str, Sequence[Sample]], path: Path) -> None:
     """Three panels: what share is solved within so many tokens of each kind."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [
-        ("apr", "APR", "#c2410c"),
-        ("serial, exhaustive", "serial search, exhaustive", "#1d4ed8"),
-        ("serial, 8 first steps", "serial search, 8 first steps", "#60a5fa"),
-        ("verified best-of-n", f"verified best of {CHAINS} serial chains", "#15803d"),
-        ("self-consistency", f"majority of {CHAINS} serial chains", "#84cc16"),
-    ]
+    colours = ["#c2410c", "#1d4ed8", "#60a5fa", "#84cc16", "#15803d", "#a3a3a3", "#525252"]
     panels: list[tuple[Figure, str]] = [
         ("longest_sequence", "context window"),
         ("critical_path", "critical path"),
@@ -178,14 +237,14 @@ def picture(found: dict[str, list[Sample]], path: Path) -> None:
     ]
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharey=True)
     for axis, (kind, label) in zip(axes, panels, strict=True):
-        limits = list(range(32, 1025 if kind != "total_tokens" else 2049, 8))
-        for name, title, colour in shown:
-            if name in SAMPLED and kind != "total_tokens":
-                values = within(found, name, kind)
-                axis.plot(BUDGETS, values, "o--", color=colour, ms=4, lw=1.2, label=title)
-            else:
-                values = accuracy_within(found[name], kind, limits)
-                axis.plot(limits, values, color=colour, lw=2, label=title)
+        limits = list(range(32, 1025 if kind != "total_tokens" else 2049, 32))
+        cuts = [chosen(found, kind, limit) for limit in limits]
+        names = [name for name in cuts[0] if not name.startswith("apr,")]
+        for name, colour in zip(names, colours, strict=True):
+            values = [mean(row.correct for row in cut[name]) for cut in cuts]
+            width = 2.4 if name == "apr" else 1.4
+            title = "APR" if name == "apr" else name
+            axis.plot(limits, values, color=colour, lw=width, label=title)
         axis.set_xlabel(f"{label} (tokens)")
         axis.set_ylim(0, 1)
         axis.grid(alpha=0.25)

@@ -1,7 +1,7 @@
 """Two evaluations on the same questions, compared by pairs."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,3 +91,14 @@ def _sign_flip(differences: "np.ndarray[tuple[int], np.dtype[np.float64]]", seed
         rng=np.random.default_rng(seed),
     )
     return float(test.pvalue)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """The p-values adjusted for being several (Holm 1979), under their names."""
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    ranked = sorted(p_values, key=p_values.__getitem__)
+    for rank, name in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(ranked) - rank) * p_values[name]))
+        adjusted[name] = highest
+    return adjusted
