@@ -1,4 +1,4 @@
-"""Several comparisons at once, against the closed testing procedure that Holm's is a shortcut of."""
+"""Several comparisons at once, against the closed testing that Holm's procedure is short for."""
 
 from itertools import combinations
 
