@@ -1,6 +1,5 @@
 """From a directory or a hub name to a model and its tokenizer, with errors one can read."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from reason.backends.hub import missing, unreachable
+from reason.backends.hub import local, missing, unreachable
 from reason.backends.tokenizer import first_line, load_tokenizer
 from reason.errors import BackendError, UsageError
 
@@ -30,17 +29,13 @@ def load_pair(
     if dtype not in (*_DTYPES, "auto"):
         raise UsageError(f"dtype is {dtype!r}; expected one of {', '.join(_DTYPES)} or auto")
     place = _device(device)
-    path = Path(name).expanduser()
-    local = path.is_dir()
-    if not local and (path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
-        raise UsageError(f"no checkpoint directory at {name}")
-    source = str(path) if local else name
-    tokenizer = load_tokenizer(source, name)
+    folder = local(name)
+    tokenizer = load_tokenizer(name)
     disable_progress_bar()  # its bars would run through ours
-    silent = None if local else unreachable()
+    silent = None if folder else unreachable()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            source,
+            folder or name,
             dtype=_DTYPES.get(dtype, "auto"),
             output_loading_info=True,
             local_files_only=silent is not None,
@@ -48,7 +43,7 @@ def load_pair(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if silent:
             raise UsageError(missing(name, silent)) from None
-        kind = BackendError if local else UsageError
+        kind = BackendError if folder else UsageError
         raise kind(f"cannot load a model from {name}: {first_line(error)}") from None
     _check(name, report)
     return model.to(place), tokenizer

@@ -1,7 +1,11 @@
 """The hub that models come from: asked once, where its library would go on trying for a minute."""
 
+from pathlib import Path
+
 import httpx
 from huggingface_hub import constants
+
+from reason.errors import UsageError
 
 SECONDS = 5.0
 """In which it must answer."""
@@ -15,6 +19,19 @@ def unreachable() -> str | None:
         httpx.head(constants.ENDPOINT, timeout=SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{constants.ENDPOINT} does not answer ({error})"
+    return None
+
+
+def local(name: str) -> Path | None:
+    """The folder of that name; None for what may be a model of the hub.
+
+    Raises UsageError for a path to nowhere, which no model of the hub can be called.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UsageError(f"no checkpoint directory at {name}")
     return None
 
 

@@ -2,22 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from reason.backends.hub import missing, unreachable
+from reason.backends.hub import local, missing, unreachable
 from reason.errors import Unsupported, UsageError
 from reason.types import Prompt
 
 
-def load_tokenizer(source: str, name: str = "") -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """From a directory or the hub. Raises UsageError for what cannot be loaded."""
-    name = name or source
-    silent = None if Path(source).is_dir() else unreachable()
+    folder = local(name)
+    silent = None if folder else unreachable()
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source, local_files_only=silent is not None
+            folder or name, local_files_only=silent is not None
         )
     except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
         if silent:
