@@ -1,14 +1,16 @@
-"""The Countdown comparison: APR against serial search and sampling, with the same weights.
+"""The Countdown comparison: APR against serial search and sampling.
 
-    python -m benchmarks.countdown MODEL... --out runs/countdown [--limit 500]
+    python -m benchmarks.countdown MODEL... [--serial MODEL] --out runs/countdown [--limit 500]
 
 Several models are training seeds of one recipe; a problem's score is averaged over them and the
-problem stays the sampling unit. Fixed before looking: serial search in its best variants
-(exhaustive in canonical order, and 8 first operations), greedy, in 2,048 tokens; APR with every
-width; majority vote and verified best-of-n over serial chains at temperature 1, with the number of
-chains whose total tokens come nearest to APR's. Chains are sampled once, on record: a vote under a
-budget counts those that fit in it, which is what a run under that budget does. Budgets of context
-window, critical path and total tokens: 256, 384, 512, 768. Holm's correction over all comparisons.
+problem stays the sampling unit. The serial arms run with the same weights and, if a model is given
+that was trained on serial search alone, with those too. Fixed before looking: serial search in its
+best variants (exhaustive in canonical order, and 8 first operations), greedy, in 2,048 tokens; APR
+with every width; majority vote and verified best-of-n over serial chains at temperature 1, with
+the number of chains whose total tokens come nearest to APR's. Chains are sampled once, on record:
+a vote under a budget counts those that fit in it, which is what a run under that budget does.
+Budgets of context window, critical path and total tokens: 256, 384, 512, 768. Holm's correction
+over all comparisons.
 """
 
 import argparse
@@ -57,10 +59,12 @@ ARMS: dict[str, Controller] = {
     "serial, 8 first steps": Single(width=8, syntax="countdown", sampling=GREEDY),
 }
 SAMPLED: dict[str, Controller] = {
-    "exhaustive": Single(syntax="countdown", sampling=WARM),
-    "8 first steps": Single(width=8, syntax="countdown", sampling=WARM),
+    "chains, exhaustive": Single(syntax="countdown", sampling=WARM),
+    "chains, 8 first steps": Single(width=8, syntax="countdown", sampling=WARM),
 }
 """Chains that are sampled `CHAINS` times each, for votes and best-of-n."""
+OWN = ", own weights"
+"""Said of the serial arms of a model that was trained on serial search alone."""
 
 
 async def run(
@@ -84,20 +88,26 @@ async def run(
         await backend.close()
 
 
-def study(models: Sequence[Path], out: Path, limit: int) -> dict[str, list[Sample]]:
+def study(
+    models: Sequence[Path], serial: Path | None, out: Path, limit: int
+) -> dict[str, list[Sample]]:
     """Samples by arm; the repeat of a row says which training seed it is of."""
     found: dict[str, list[Sample]] = {}
-    for seed, model in enumerate(models):
-        jobs = [*ARMS, *SAMPLED]
-        for name in track(jobs, f"{model}"):
-            repeats = 1 if name in ARMS else CHAINS
-            rows = asyncio.run(run(model, out, limit, name, (ARMS | SAMPLED)[name], repeats))
-            found.setdefault(name, []).extend(
-                replace(row, repeat=seed * CHAINS + row.repeat) for row in rows
-            )
-    for name in ARMS:
-        found[name] = [replace(row, repeat=row.repeat // CHAINS) for row in found[name]]
+    jobs = [(model, seed, name) for seed, model in enumerate(models) for name in ARMS | SAMPLED]
+    if serial:
+        jobs += [(serial, 0, name) for name in ARMS | SAMPLED if not name.startswith("apr")]
+    for model, seed, name in track(jobs, "arms"):
+        repeats = CHAINS if name in SAMPLED else 1
+        rows = asyncio.run(run(model, out, limit, name, (ARMS | SAMPLED)[name], repeats))
+        found.setdefault(name + OWN * (model == serial), []).extend(
+            replace(row, repeat=seed * repeats + row.repeat) for row in rows
+        )
     return found
+
+
+def sampled(found: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Those of the arms that are chains to choose from."""
+    return [name for name in found if name.removesuffix(OWN) in SAMPLED]
 
 
 def chosen(found: Mapping[str, Sequence[Sample]], figure: Figure, window: float) -> Arms:
@@ -107,9 +117,10 @@ def chosen(found: Mapping[str, Sequence[Sample]], figure: Figure, window: float)
             replace(row, correct=row.correct and getattr(row, figure) <= window)
             for row in found[name]
         ]
-        for name in ARMS
+        for name in found
+        if name.removesuffix(OWN) in ARMS
     }
-    for name in SAMPLED:
+    for name in sampled(found):
         for title, pick in (("majority", majority_of), ("verified best", verified_best)):
             n = chains(found, name, pick)
             groups: dict[tuple[str, int], list[Sample]] = {}
@@ -117,7 +128,7 @@ def chosen(found: Mapping[str, Sequence[Sample]], figure: Figure, window: float)
                 group = groups.setdefault((row.id, row.repeat // CHAINS), [])
                 if len(group) < n:
                     group.append(row)
-            arms[f"{title} of {n}, {name}"] = [
+            arms[f"{title} of {n} {name}"] = [
                 replace(pick(group, figure, window), repeat=seed)
                 for (_, seed), group in groups.items()
             ]
@@ -259,11 +270,12 @@ def picture(found: Mapping[str, Sequence[Sample]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
+    parser.add_argument("--serial", type=Path, help="a model trained on serial search alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = study(options.models, options.out, options.limit)
+    found = study(options.models, options.serial, options.out, options.limit)
     result = figures(found)
     (options.out / "countdown.json").write_text(json.dumps(result, indent=1))
     picture(found, options.out / "countdown.svg")
