@@ -1,5 +1,6 @@
 """What happens in a run, stamped with its time and told to all who listen."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,11 +22,12 @@ class Journal:
         self.tree = ThreadTree()
         self.ledger = Ledger(budget)
         self._sinks = (self.tree.apply, self.ledger.apply, *sinks)
-        self._born = time.monotonic()
+        self._clock = _clock()
+        self._born = self._clock()
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._born
+        return self._clock() - self._born
 
     def opened(self, thread_id: str, model: str, parent: Thread | None, kept: int) -> Thread:
         above = parent.id if parent else None
@@ -85,3 +87,11 @@ class Journal:
     def _tell(self, event: Event) -> None:
         for sink in self._sinks:
             sink(event)
+
+
+def _clock() -> Callable[[], float]:
+    """The event loop's clock, which may be a virtual one; outside a loop the system's."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        return time.monotonic

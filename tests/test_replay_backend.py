@@ -1,0 +1,133 @@
+"""Recorded answers served again: what, when, and in which order."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controllers.self_consistency import SelfConsistency
+from reason.backends.base import Info
+from reason.backends.pieces import Pieces
+from reason.backends.replay import Recorded, ReplayBackend
+from reason.errors import BackendError, Unsupported
+from reason.ledger import Budget
+from reason.run import Trajectory, solve
+from reason.types import SamplingParams
+from reason.virtual import VirtualLoop
+from tests.driving import collect
+
+T = TypeVar("T")
+PARAMS = SamplingParams(max_tokens=10_000)
+
+
+def virtually(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
+
+
+def recording(*answers: tuple[str, float], context: int = 100_000) -> ReplayBackend:
+    """Answers to anything, each with the seconds it took; the first token comes after a tenth."""
+    words = Pieces()
+    made = [
+        Recorded(ids := tuple(words.encode(text)), logprobs=(-0.5,) * len(ids),
+                 wait=seconds / 10, seconds=seconds)
+        for text, seconds in answers
+    ]  # fmt: skip
+    return ReplayBackend(made, words, Info("recorded", "words", context, 1 << 30, "always"))
+
+
+@given(st.text())
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    words = Pieces()
+    assert words.decode(words.encode(text)) == text
+
+
+def test_answers_come_in_order_and_at_their_time() -> None:
+    async def work() -> None:
+        model = recording(("slow " * 100, 1000.0), ("quick " * 10, 50.0))
+        loop = asyncio.get_running_loop()
+        ids = model.encode("a question")
+
+        async def timed() -> tuple[str, float]:
+            whole = await collect(model, ids, PARAMS)
+            assert whole.last.usage and whole.last.usage.prompt_tokens == len(ids)
+            assert whole.logprobs == [-0.5] * len(whole.ids)
+            return whole.text, loop.time()
+
+        slow, quick = await asyncio.gather(timed(), timed())
+        assert slow == (("slow " * 100), pytest.approx(1000.0))
+        assert quick == (("quick " * 10), pytest.approx(50.0))
+
+    virtually(work())
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_what_is_stopped_early_goes_on_where_it_stopped(cut: int) -> None:
+    async def work() -> None:
+        text = "one two three. four five six. seven eight nine. ten"
+        model = recording((text, 10.0))
+        ids = model.encode("a question")
+        first = await collect(model, ids, PARAMS.but(max_tokens=cut))
+        assert first.last.finish == ("length" if cut < 10 else "eos") and len(first.ids) == min(
+            cut, 10
+        )
+        if cut < 10:
+            second = await collect(model, [*ids, *first.ids], PARAMS)
+            assert first.text + second.text == text and second.last.finish == "eos"
+            assert asyncio.get_running_loop().time() == pytest.approx(10.0)
+            scores = await model.score([*ids, *first.ids, *second.ids], len(ids) + cut)
+            assert scores == [-0.5] * (10 - cut)
+
+    virtually(work())
+
+
+def test_a_stop_string_ends_an_answer_as_it_would_have() -> None:
+    async def work() -> None:
+        model = recording(("one two three. four", 4.0))
+        ids = model.encode("a question")
+        whole = await collect(model, ids, PARAMS.but(stop=("e. ", "three.")))
+        assert (whole.text, whole.last.finish, whole.last.stopped_at) == (
+            "one two three.", "stop", "three.",
+        )  # fmt: skip
+        rest = await collect(model, [*ids, *whole.ids], PARAMS)
+        assert (rest.text, rest.last.finish) == (" four", "eos")
+
+    virtually(work())
+
+
+def test_what_was_not_recorded_is_refused() -> None:
+    async def work() -> None:
+        model = recording(("one", 1.0))
+        ids = model.encode("a question")
+        await collect(model, ids, PARAMS)
+        with pytest.raises(BackendError, match=r"no answer left .* of 1 recorded, 0 are left"):
+            await collect(model, ids, PARAMS)
+        with pytest.raises(Unsupported, match="no log-probabilities"):
+            await model.score(ids, 1)
+        stopped = Recorded((0,), "stop")
+        short = ReplayBackend([stopped], Pieces(), model.info)
+        short.encode("something")
+        with pytest.raises(BackendError, match="ends with 'stop' after 1 tokens"):
+            await collect(short, [0], PARAMS)
+
+    virtually(work())
+
+
+def vote(budget: Budget) -> Trajectory:
+    async def work() -> Trajectory:
+        chains = [(r"so \boxed{1}", 30.0), (r"so \boxed{2}", 900.0), (r"so \boxed{2}", 900.0)]
+        model = recording(*chains)
+        method = SelfConsistency(n=3, sampling=PARAMS)
+        return await solve(method, "a question", {"policy": model}, budget=budget)
+
+    return virtually(work())
+
+
+def test_a_vote_and_a_limit_of_seconds_over_recorded_chains() -> None:
+    free = vote(Budget())
+    assert free.result and free.result.answer == "2" and free.ledger.seconds == pytest.approx(900)
+    hurried = vote(Budget(seconds=100))
+    assert hurried.limit == "seconds" and hurried.ledger.seconds == pytest.approx(100)
