@@ -82,7 +82,11 @@ class Engine:
         return thread.length - len(last.ids) + max(before - 1, 0)
 
     def append(self, thread: Thread, what: str | Sequence[Segment]) -> None:
-        """Add text, or segments copied token for token, that the model did not write here."""
+        """Add text, or segments copied token for token, that the model did not write here.
+
+        Raises ThreadStateError for a thread that is being written, or has ended.
+        """
+        self._steering.writable(thread)
         if isinstance(what, str):
             what = [Segment("injected", what, self._backend(thread.model).encode(what))]
         for segment in what:
@@ -112,9 +116,7 @@ class Engine:
 
         Raises BudgetExceeded when a limit of the run ends it; what was sampled is kept.
         """
-        self._steering.check(thread)
-        if thread.finish is not None:
-            raise RuntimeError(f"thread {thread.id} has ended; a fork of it can go on")
+        self._steering.writable(thread)
         index, start = len(thread.segments), thread.length
         finish: Finish | None = None
         while finish is None:  # more than once only if the budget is extended meanwhile

@@ -9,7 +9,8 @@
   - ThreadCancelled     somebody stopped this thread from outside
   - BudgetExceeded      a limit of the run's budget was reached; the run ends, with all it has
 
-Anything else is a bug and is never caught.
+Anything else is a bug and is never caught. Of those, ThreadStateError is for methods: a verb was
+used on a thread that is busy, or over.
 """
 
 import asyncio
@@ -39,6 +40,10 @@ class TrainingError(ReasonError):
 
 class ThreadCancelled(ReasonError):
     """Somebody stopped this thread from outside its method."""
+
+
+class ThreadStateError(RuntimeError):
+    """The thread is busy, or has ended: a bug of the method that asked for more."""
 
 
 class BudgetExceeded(ReasonError):

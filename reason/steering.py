@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from math import isinf
 from typing import Any
 
-from reason.errors import ThreadCancelled
+from reason.errors import ThreadCancelled, ThreadStateError
 from reason.tree import ThreadTree
 from reason.types import Thread
 
@@ -37,12 +37,23 @@ class Steering:
         if thread.id in self._stopped:
             raise ThreadCancelled(f"thread {thread.id} was cancelled")
 
+    def idle(self, thread: Thread) -> None:
+        """Raise ThreadCancelled for a thread that was told to stop, ThreadStateError for one that
+        something is asked of already."""
+        self.check(thread)
+        if thread.id in self._running:
+            raise ThreadStateError(f"thread {thread.id} is busy: one request at a time")
+
+    def writable(self, thread: Thread) -> None:
+        """Raise as `idle` does, and ThreadStateError for a thread that has ended."""
+        self.idle(thread)
+        if thread.finish is not None:
+            raise ThreadStateError(f"thread {thread.id} has ended; a fork of it can go on")
+
     @contextmanager
     def working_for(self, thread: Thread) -> Iterator[None]:
         """While inside, `cancel` reaches the thread, and raises ThreadCancelled."""
-        self.check(thread)
-        if thread.id in self._running:
-            raise RuntimeError(f"thread {thread.id} is busy: one request at a time")
+        self.idle(thread)
         task = asyncio.current_task()
         assert task is not None
         others = task.cancelling()

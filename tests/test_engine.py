@@ -8,7 +8,7 @@ import pytest
 
 from reason.backends.scripted import LOGPROB, ScriptedBackend
 from reason.engine import Engine, Scorer
-from reason.errors import Unsupported, UsageError
+from reason.errors import ThreadCancelled, ThreadStateError, Unsupported, UsageError
 from reason.types import Prompt, Result, SamplingParams, Segment, Thread
 from tests.runs import Method, Run, run, snapshot
 
@@ -221,14 +221,44 @@ async def test_one_request_at_a_time_and_none_after_the_end() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for verb in (engine.generate(root, PLAIN), engine.score(root)):
-        with pytest.raises(RuntimeError, match="thread 0 is busy"):
+        with pytest.raises(ThreadStateError, match="thread 0 is busy"):
             await verb
     assert (await first).text == "x" * 40
     assert (await engine.generate(root, PLAIN)).finish == "eos"
     engine.close(root)
-    with pytest.raises(RuntimeError, match="thread 0 has ended"):
+    with pytest.raises(ThreadStateError, match="thread 0 has ended"):
         await engine.generate(root, PLAIN)
     assert (await engine.generate(engine.fork(root), PLAIN)).text == "x" * 40
+
+
+@pytest.mark.parametrize("turns", [1, 4])  # before the first chunk, and between two
+async def test_nothing_is_added_to_a_thread_that_is_written_or_over(turns: int) -> None:
+    engine = Engine({"policy": says("SAMPLED" * 4)})
+    root = engine.open("Q")
+    request = asyncio.create_task(engine.generate(root, PLAIN))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    with pytest.raises(ThreadStateError, match="thread 0 is busy: one request at a time"):
+        engine.append(root, "[injected]")
+    await request
+    engine.append(root, "!")
+    engine.close(root)
+    with pytest.raises(ThreadStateError, match="thread 0 has ended; a fork of it can go on"):
+        engine.append(root, "too late")
+    assert [(s.origin, s.text) for s in root.segments] == [
+        ("prompt", "Q"),
+        ("sampled", "SAMPLED" * 4),
+        ("injected", "!"),
+    ]
+
+
+def test_nothing_is_added_to_a_thread_that_was_told_to_stop() -> None:
+    engine = Engine({"policy": says("")})
+    child = engine.fork(engine.open("Q"))
+    engine.cancel(child)
+    with pytest.raises(ThreadCancelled, match=r"thread 0\.0 was cancelled"):
+        engine.append(child, "more")
+    assert child.segments == []
 
 
 def test_stop_strings_and_limits_reach_the_model_and_the_segment() -> None:
