@@ -81,6 +81,31 @@ def test_new_weights_are_used_once_the_old_cache_is_forgotten() -> None:
     run(backend.close())
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_ran_while_the_weights_changed_is_not_shared(ended: bool) -> None:
+    model = tiny.model("llama")
+    backend = HFBackend(model, tiny.words())
+
+    async def main() -> Whole:
+        stream = backend.generate(prompt(1, 50), GREEDY.but(max_tokens=400))
+        await anext(stream)
+        model.load_state_dict(tiny.model("llama", seed=1).state_dict())
+        backend.forget()
+        if ended:
+            async for _ in stream:
+                pass
+        whole = await collect(backend, prompt(1, 50), GREEDY)
+        await stream.aclose()
+        return whole
+
+    whole = run(main())
+    assert whole.last.usage.cached_tokens == 0
+    assert whole.ids == reference(tiny.model("llama", seed=1), prompt(1, 50), 40)
+    # What was computed with the new weights is shared as ever.
+    assert run(collect(backend, prompt(1, 50), GREEDY)).last.usage.cached_tokens == 49
+    run(backend.close())
+
+
 def test_of_many_with_one_prompt_only_the_first_computes_it() -> None:
     backend = HFBackend(tiny.model("llama"), tiny.words(), max_batch=16)
     asks = [(prompt(2, 60), SamplingParams(max_tokens=5, seed=n)) for n in range(40)]
@@ -119,6 +144,24 @@ def test_memory_for_finished_sequences_is_bounded() -> None:
     assert held <= 6 * 256 * per_token
     run(backend.close())
     run(fresh.close())
+
+
+def test_after_a_long_sequence_short_ones_run_side_by_side_again() -> None:
+    per_token = 2 * 2 * 2 * 16 * 4
+    model = tiny.model("llama", max_position_embeddings=2048)
+    backend = HFBackend(model, tiny.words(), cache_gib=2048 * per_token / 2**30)
+    run(collect(backend, prompt(1, 1500), GREEDY))
+
+    async def main() -> list[int]:
+        first = backend.generate(prompt(2, 9), GREEDY.but(max_tokens=240))
+        ids = [*(await anext(first)).ids]
+        await collect(backend, prompt(3, 9), GREEDY.but(max_tokens=2))
+        assert backend.running == 1, "the second had to wait for the first"
+        return ids + [i async for chunk in first for i in chunk.ids]
+
+    expected = reference(tiny.model("llama", max_position_embeddings=2048), prompt(2, 9), 240)
+    assert run(main()) == expected
+    run(backend.close())
 
 
 def test_more_requests_than_fit_wait_their_turn_by_priority() -> None:
@@ -195,6 +238,50 @@ def test_a_model_that_fails_ends_its_requests_and_may_recover() -> None:
     model.lm_head.weight = whole
     recovered = run(collect(backend, prompt(1, 20), GREEDY))
     assert recovered.ids == reference(tiny.model("llama"), prompt(1, 20), 40)
+    run(backend.close())
+
+
+class Mute(torch.nn.Module):
+    """A layer that fails without a word."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError
+
+
+def test_a_failure_without_a_word_is_one_too_and_the_memory_stays_bounded() -> None:
+    per_token = 2 * 2 * 2 * 16 * 4
+    model = tiny.model("llama")
+    budget = 6 * 256 * per_token
+    backend = HFBackend(model, tiny.words(), cache_gib=budget / 2**30)
+    whole, model.lm_head = model.lm_head, Mute()
+    with pytest.raises(BackendError, match="the model failed: RuntimeError"):
+        run(collect(backend, [1, 2, 3], GREEDY))
+    model.lm_head = whole
+    wholes = gather(backend, [(prompt(n, 20), GREEDY) for n in range(20)])
+    assert wholes[0].ids == reference(tiny.model("llama"), prompt(0, 20), 40)
+    cache = backend._model.cache
+    assert sum(t.numel() * t.element_size() for t in (*cache.keys, *cache.values)) <= budget
+    run(backend.close())
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_sequence_that_overflows_is_an_error_and_spoils_no_other(temperature: float) -> None:
+    model = tiny.model("llama")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[5] = float("nan")
+    backend = HFBackend(model, tiny.words(), max_batch=1)
+    params = SamplingParams(temperature=temperature, max_tokens=40, seed=1)
+    good = [i for i in prompt(1, 40) if i != 5]
+    # Another model: this one's own continuation may come to the token.
+    asks = [(good[:n], params.but(max_tokens=1)) for n in (3, 7, 12, 20, 30)]
+    expected = gather(HFBackend(tiny.model("llama"), tiny.words()), asks)
+    for ids, logprobs in (([9, 5, 9], "nan"), ([5, *range(6, 30)], "nan")):
+        with pytest.raises(BackendError, match=f"a log-probability is {logprobs}.*dtype=float32"):
+            run(collect(backend, ids, params))
+        with pytest.raises(BackendError, match="a log-probability is nan"):
+            run(backend.score(ids, 1))
+    assert [w.ids for w in gather(backend, asks)] == [w.ids for w in expected]
+    assert len(run(backend.score(good, 1))) == len(good) - 1
     run(backend.close())
 
 

@@ -172,7 +172,10 @@ class HFBackend:
         return news.logprobs
 
     def forget(self) -> None:
-        """Drop the prefix cache, as one must after changing the model's weights."""
+        """Drop the prefix cache, as one must after changing the model's weights.
+
+        Requests that run go on with what they have computed; nothing of it is shared any more.
+        """
         self._worker.forget()
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reason.backends.detokenize import StopStrings
 from reason.errors import BackendError
@@ -17,6 +18,16 @@ class Delivery:
     logprobs: list[float] = field(default_factory=list)
     finish: Finish | None = None
     error: BackendError | None = None
+
+
+class Part(NamedTuple):
+    """Tokens [start, stop) of a request's context, to be computed in one step."""
+
+    request: "Request"
+    start: int
+    stop: int
+    scored: bool
+    """Whether the log-probabilities of what follows each of them are wanted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +67,19 @@ class Request:
     def todo(self) -> int:
         """Tokens of the context still to be computed before the next one can be sampled."""
         return len(self.ids) - 1 - self.done
+
+    def plan(self, room: int, parts: list[Part]) -> int:
+        """Add what to compute next of its context, at most `room` tokens; how many there are."""
+        n = min(self.todo, room)
+        if n <= 0:
+            return 0
+        scored = False
+        if self.scored is not None:
+            scored = self.done >= self.scored - 1
+            if not scored:
+                n = min(n, self.scored - 1 - self.done)
+        parts.append(Part(self, self.done, self.done + n, scored))
+        return n
 
     def deliver(self, news: Delivery) -> None:
         """Called in the loop of who asked."""

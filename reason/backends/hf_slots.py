@@ -10,6 +10,8 @@ import torch
 TILE = 32
 """Lengths read by attention are multiples of this; so is the width of a slot."""
 
+_NARROWEST = 8 * TILE
+
 _WORTH_WAITING = 16
 """Tokens of prefix for which a sequence waits until another has computed them."""
 
@@ -37,11 +39,13 @@ class SlotCache:
         self.budget = budget
         self.limit = limit
         self.context = context
+        self._row = 0
+        """Bytes of a token, known once one was stored."""
         self.reset()
 
     def reset(self) -> None:
         """Drop everything; owners included."""
-        self.width = 8 * TILE
+        self.width = _NARROWEST
         self.owners: list[Owner | None] = [None] * 2
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
@@ -51,6 +55,9 @@ class SlotCache:
         """Tokens of each slot whose keys and values are computed."""
         self._used = np.zeros(2, np.int64)
         self._clock = 0
+        self._epoch = np.zeros(2, np.int64)
+        """Under which weights each slot was begun; only those of now are shared."""
+        self._now = 0
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -77,6 +84,9 @@ class SlotCache:
                 shape = (len(self), new.shape[1], self.width, new.shape[2])
                 # Zeros, since a masked position still takes part: 0 * NaN is NaN.
                 kept.append(torch.zeros(shape, dtype=new.dtype, device=new.device))
+            both = (*self.keys, *self.values)
+            row = sum(t.shape[1] * t.shape[3] * t.element_size() for t in both)
+            self._row = max(self._row, row)
         k, v = self.keys[layer], self.values[layer]
         k.view(-1, k.shape[-1]).index_copy_(0, where, keys.reshape(-1, k.shape[-1]))
         v.view(-1, v.shape[-1]).index_copy_(0, where, values.reshape(-1, v.shape[-1]))
@@ -106,7 +116,7 @@ class SlotCache:
         if self.owners[source] is None and shared and shared == self.length[source]:
             slot = source  # continues what is there
         else:
-            free = self._free()
+            free = self._free(len(ids) + 1)
             if free is None:
                 return None
             slot = free
@@ -118,20 +128,31 @@ class SlotCache:
         self._tokens[slot, : len(ids)] = ids
         self.length[slot] = shared
         self._filled[slot] = len(ids)
+        self._epoch[slot] = self._now
         return shared
 
     def leave(self, slot: int) -> None:
-        """The owner has gone; what is computed stays for others to share."""
+        """The owner has gone; what is computed stays for others to share, unless it is stale."""
         self.owners[slot] = None
+        if self._epoch[slot] != self._now:
+            self.length[slot] = 0
         self._filled[slot] = self.length[slot]
         self._clock += 1
         self._used[slot] = self._clock
 
     def forget(self) -> None:
-        """Drop what slots without an owner hold, as after a change of the weights."""
+        """Share nothing that is there now, as after a change of the weights. Who runs goes on."""
+        self._now += 1
         for slot, owner in enumerate(self.owners):
             if owner is None:
                 self.length[slot] = self._filled[slot] = 0
+
+    def wipe(self, slot: int) -> None:
+        """Drop what a slot holds for good: a masked position still takes part, and 0 * NaN is
+        NaN."""
+        for kept in (*self.keys, *self.values):
+            kept[slot] = 0
+        self.length[slot] = 0
 
     def widen(self, need: int) -> None:
         """Make room for sequences of `need` tokens."""
@@ -151,7 +172,7 @@ class SlotCache:
         n = int(max(self.length[gap], self.length[last]))
         for kept in (*self.keys, *self.values):
             kept[[gap, last], :, :n] = kept[[last, gap], :, :n]
-        for table in (self._tokens, self._filled, self.length, self._used):
+        for table in (self._tokens, self._filled, self.length, self._used, self._epoch):
             table[[gap, last]] = table[[last, gap]]
         self.owners[gap], self.owners[last] = self.owners[last], None
         self._tell()
@@ -163,28 +184,32 @@ class SlotCache:
         if not n:
             return 0, 0, 0
         same = self._tokens[:, :n] == np.asarray(ids, np.int32)
-        prefix = np.where(same.all(1), n, same.argmin(1))
+        prefix = np.where(same.all(1), n, same.argmin(1)) * (self._epoch == self._now)
         ready = np.minimum(prefix, self.length)
         best = int(ready.argmax())
         return best, int(ready[best]), int(np.minimum(prefix, self._filled).max())
 
-    def _free(self) -> int | None:
+    def _free(self, need: int) -> int | None:
         """An empty slot, a new one, or the one without an owner that was used longest ago."""
         idle = [slot for slot, owner in enumerate(self.owners) if owner is None]
         empty = next((slot for slot in idle if not self.length[slot]), None)
         if empty is not None:
             return empty
-        slots = min(2 * len(self), self.limit, self._affordable(self.width))
+        width = self.width
+        slots = min(2 * len(self), self.limit, self._affordable(width))
+        if slots <= len(self) and not idle:
+            # Narrower ones, after a long sequence has gone.
+            width = max(_NARROWEST, tiles(2 * max(need, int(self._filled.max()))))
+            slots = min(2 * len(self), self.limit, self._affordable(width))
         if slots > len(self):
             first = len(self)
-            self._resize(list(range(first)), slots, self.width)
+            self._resize(list(range(first)), slots, width)
             return first
         return min(idle, key=self._used.__getitem__, default=None)
 
     def _affordable(self, width: int) -> int:
         """How many slots of this width the budget holds."""
-        row = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*self.keys, *self.values))
-        return self.budget // max(1, row * width)
+        return self.budget // max(1, self._row * width)
 
     def _by_worth(self) -> list[int]:
         """Slots, live ones first, then those used last."""
@@ -201,7 +226,7 @@ class SlotCache:
         tokens = np.zeros((slots, width), np.int32)
         tokens[: len(keep), :n] = self._tokens[keep, :n]
         self._tokens = tokens
-        for name in ("_filled", "length", "_used"):
+        for name in ("_filled", "length", "_used", "_epoch"):
             table = np.zeros(slots, np.int64)
             table[: len(keep)] = getattr(self, name)[keep]
             setattr(self, name, table)

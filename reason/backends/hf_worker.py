@@ -1,31 +1,22 @@
 """The thread that runs the model: who is in the batch, step by step."""
 
 import heapq
+import math
 import threading
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from reason.backends.hf_model import Rows, SlotModel
 from reason.backends.hf_outbox import Outbox
-from reason.backends.hf_request import Request
+from reason.backends.hf_request import Part, Request
 from reason.backends.sampler import Settings, logprobs, sample
+from reason.backends.tokenizer import first_line
 from reason.errors import BackendError
 from reason.types import Finish
 
 _PIECES = 3
 """Stretches of adjacent live slots above which the gaps between them are closed."""
-
-
-class Part(NamedTuple):
-    """Tokens [start, stop) of a request's prompt, to be computed in one step."""
-
-    request: Request
-    start: int
-    stop: int
-    scored: bool
-    """Whether the log-probabilities of what follows each of them are wanted."""
 
 
 class Worker:
@@ -82,7 +73,7 @@ class Worker:
         self._everyone("cancelled")
 
     def forget(self) -> None:
-        """Share no more of what has been computed so far."""
+        """Share no more of what has been computed so far, nor what goes on from it."""
         with self._changed:
             self._stale = True
 
@@ -122,7 +113,7 @@ class Worker:
             if parts or column:
                 self._run(parts, column)
         except RuntimeError as error:  # what torch raises, running out of memory included
-            self._fail(BackendError(f"the model failed: {str(error).splitlines()[0]}"))
+            self._fail(BackendError(f"the model failed: {first_line(error)}"))
             self._model.cache.reset()
         self._outbox.send()
 
@@ -131,7 +122,7 @@ class Worker:
         room = self._model.most - sum(not r.todo for r in self._live)
         parts: list[Part] = []
         for request in self._live:
-            room -= _plan(request, room, parts)
+            room -= request.plan(room, parts)
         waiting = []
         try:
             while self._queue and room > 0 and len(self._live) < self._max_batch:
@@ -146,7 +137,7 @@ class Worker:
                     waiting.pop()
                     self._live.append(request)
                     request.done = request.cached = cached
-                    room -= _plan(request, room, parts) if request.todo else 1
+                    room -= request.plan(room, parts) if request.todo else 1
                 elif self._model.cache.full:
                     break
         finally:
@@ -187,6 +178,9 @@ class Worker:
                 picked = logprobs(logits[first : first + n], targets.to(logits.device))
                 request.news.logprobs += picked.tolist()
                 first += n
+                if picked.isnan().any():
+                    self._refuse(request, math.nan)
+                    continue
             if request.scored is not None and not request.todo:
                 self._end(request, "length")
         if column:
@@ -201,6 +195,9 @@ class Worker:
         count = np.array([r.sampled for r in column], np.uint64)
         tokens, picked = sample(logits, self._settings, count)
         for request, token, logprob in zip(column, tokens, picked, strict=True):
+            if not math.isfinite(logprob):
+                self._refuse(request, logprob)
+                continue
             request.ids.append(token)
             request.done += 1
             self._outbox.sampled(request, token, logprob)
@@ -220,6 +217,15 @@ class Worker:
             return "eos"
         full = len(request.ids) >= self._context or request.sampled >= request.params.max_tokens
         return "length" if full else None
+
+    def _refuse(self, request: Request, logprob: float) -> None:
+        """End a request whose context the model answers with what is no number."""
+        self._model.cache.wipe(request.slot)
+        message = (
+            f"the model failed: a log-probability is {logprob}; its weights are damaged, or their "
+            "type is too small for what it computes (dtype=float32 is not)"
+        )
+        self._end(request, "error", BackendError(message))
 
     def _end(self, request: Request, finish: Finish, error: BackendError | None = None) -> None:
         self._outbox.ended(request, finish, error)
@@ -241,18 +247,3 @@ class Worker:
 
     def _fail(self, error: BackendError) -> None:
         self._everyone("error", error)
-
-
-def _plan(request: Request, room: int, parts: list[Part]) -> int:
-    """Add the next stretch of a request's prompt, at most `room` tokens; how many there are."""
-    n = min(request.todo, room)
-    if n <= 0:
-        return 0
-    start = request.done
-    scored = False
-    if request.scored is not None:
-        scored = start >= request.scored - 1
-        if not scored:
-            n = min(n, request.scored - 1 - start)
-    parts.append(Part(request, start, start + n, scored))
-    return n
