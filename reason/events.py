@@ -38,8 +38,11 @@ class Tokens(_Event, frozen=True, kw_only=True, tag="tokens"):
     stopped_at: str | None = None
     version: int | None = None
     prompt_tokens: int = 0
-    """Length of the context that was sent; on the last event of a request."""
+    """Length of the context that was sent; on the first event of a request."""
     cached_tokens: int = 0
+    """How many of these a prefix cache answered; on the last one, if the model ended it."""
+    since: float | None = None
+    """When the first of these tokens came, if they came over some time."""
 
 
 class Joined(_Event, frozen=True, kw_only=True, tag="joined"):

@@ -39,9 +39,10 @@ class Ledger:
     budget: Budget = field(default_factory=Budget)
     total_tokens: int = 0
     prompt_tokens: int = 0
-    """Context sent to models, over all requests."""
+    """Context sent to models, over all requests but those refused without a token."""
     cached_tokens: int = 0
-    """How many of these a prefix cache answered."""
+    """How many of these a prefix cache answered, as far as models told: not where they were cut
+    off."""
     threads: int = 0
     peak_threads: int = 0
     """Most threads alive, opened and not closed, at the same moment."""
@@ -56,8 +57,9 @@ class Ledger:
         if isinstance(event, Tokens):
             if event.origin == "sampled":
                 self.total_tokens += len(event.ids)
-                if self.ttft is None and event.ids:
-                    self.ttft = event.at
+                if event.ids:
+                    first = event.at if event.since is None else event.since
+                    self.ttft = first if self.ttft is None else min(self.ttft, first)
                 self.prompt_tokens += event.prompt_tokens
                 self.cached_tokens += event.cached_tokens
         elif isinstance(event, Opened):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from reason.backends.base import Backend
 from reason.backends.scripted import Script, ScriptedBackend
+from reason.condenser import Condenser
 from reason.engine import Engine, Scorer
 from reason.events import Closed, Event, Opened, Tokens
 from reason.ledger import Budget, Ledger
@@ -94,6 +95,13 @@ class Run:
         for event in self.events:
             again.apply(event)
         assert again == ledger
+        condenser, brief = Condenser(), Ledger(ledger.budget)
+        for event in self.events:
+            condenser(event)
+        for event in condenser.events:
+            brief.apply(event)
+        assert snapshot(ThreadTree.replay(condenser.events)) == snapshot(tree)
+        assert brief == ledger
         sampled = [s for t in tree for s in t.segments if s.origin == "sampled"]
         assert ledger.total_tokens == sum(len(s.ids) for s in sampled)
         assert all(s.finish is not None for s in sampled)
