@@ -17,7 +17,7 @@ from transformers import (
 from reason.backends.hf import HFBackend
 from reason.errors import BackendError, Unsupported, UsageError
 from tests import tiny
-from tests.driving import GREEDY, collect, reference, run
+from tests.driving import GREEDY, collect, gather, reference, run
 
 
 def test_unknown_words_are_named() -> None:
@@ -90,17 +90,46 @@ def test_wrong_arguments_are_named(checkpoint: Path) -> None:
     for arguments, message in (
         ({"name": "/no/such/place"}, "no checkpoint directory at /no/such/place"),
         ({"name": str(checkpoint), "dtype": "float99"}, "float99"),
-        ({"name": str(checkpoint), "device": "cuda"}, "no GPU"),
-        ({"name": str(checkpoint), "device": "quantum"}, "quantum"),
         ({"name": str(checkpoint), "threads": 0}, "threads is 0"),
+        ({"name": str(checkpoint), "max_batch": 0}, "max_batch is 0; expected at least 1"),
+        ({"name": str(checkpoint), "context": 0}, "context is 0; expected at least 1"),
+        ({"name": str(checkpoint), "context": -5}, "context is -5; expected at least 1"),
+        ({"name": str(checkpoint), "cache_gib": -1.0}, "cache_gib is -1; expected .* 0 or more"),
+        ({"name": str(checkpoint), "cache_gib": float("nan")}, "cache_gib is nan; expected"),
+        ({"name": str(checkpoint), "cache_gib": float("inf")}, "cache_gib is inf; expected"),
     ):
-        if arguments.get("device") == "cuda" and torch.cuda.is_available():
-            continue
         with pytest.raises(UsageError, match=message):
             HFBackend.load(**arguments)
     (checkpoint / "tokenizer.json").unlink()
     with pytest.raises(UsageError, match="tokenizer"):
         HFBackend.load(str(checkpoint))
+
+
+@pytest.mark.parametrize("device", ["quantum", "mps", "meta", "xpu:0", "cuda:", "cuda:-1", ""])
+def test_a_device_that_cannot_be_used_is_named_with_those_that_can(
+    checkpoint: Path, device: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        HFBackend.load(str(checkpoint), device=device)
+    assert str(caught.value) == f"device is {device!r}; expected cpu, cuda, cuda:NUMBER or auto"
+
+
+def test_a_gpu_that_is_not_there_is_named(checkpoint: Path) -> None:
+    count = torch.cuda.device_count()
+    seen = {0: "no GPU; use cpu or auto", 1: "only cuda:0"}.get(
+        count, f"only cuda:0 to {count - 1}"
+    )
+    for device in [f"cuda:{count + 6}", *([] if count else ["cuda"])]:
+        with pytest.raises(UsageError) as caught:
+            HFBackend.load(str(checkpoint), device=device)
+        assert str(caught.value) == f"device is {device!r}, but torch sees {seen}"
+
+
+def test_a_cache_of_nothing_still_runs() -> None:
+    backend = HFBackend(tiny.model("llama"), tiny.words(), cache_gib=0)
+    asks = [([n, 2, 3], GREEDY) for n in range(4)]
+    assert gather(backend, asks)[1].ids == reference(tiny.model("llama"), [1, 2, 3], 40)
+    run(backend.close())
 
 
 def test_models_that_cannot_be_run_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Any causal language model of transformers, in this process, many requests at a time."""
 
 import asyncio
+import math
 import weakref
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Self
@@ -42,12 +43,19 @@ class HFBackend:
     ) -> None:
         """Serve a model that is already loaded; until `close`, its attention is replaced.
 
-        `context` lowers the model's own context length. `cache_gib` bounds the memory that keeps
-        finished sequences for reuse; running ones can exceed it. Raises Unsupported for a model
-        with layers other than full attention.
+        `context` lowers the model's own context length. `cache_gib` bounds the memory of
+        keys and values: finished sequences leave it first, then new ones wait in line. What runs
+        stays, and can exceed it. Raises UsageError for a number out of range, Unsupported for a
+        model with layers other than full attention.
         """
         if max_batch < 1:
             raise UsageError(f"max_batch is {max_batch}; expected at least 1")
+        if context is not None and context < 1:
+            raise UsageError(
+                f"context is {context}; expected at least 1 (left out, it is the model's own)"
+            )
+        if not 0 <= cache_gib < math.inf:
+            raise UsageError(f"cache_gib is {cache_gib:g}; expected a number of GiB, 0 or more")
         longest = context_of(model)
         longest = min(longest, context) if context else longest
         shown = name or model.name_or_path or type(model).__name__

@@ -1,5 +1,6 @@
 """From a directory or a hub name to a model and its tokenizer, with errors one can read."""
 
+import re
 from typing import Any
 
 import torch
@@ -50,14 +51,17 @@ def load_pair(
 
 
 def _device(device: str) -> str:
+    """The device meant. Raises UsageError for one that is not there."""
+    count = torch.cuda.device_count()
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device is {device!r}, but torch sees no GPU; use cpu or auto")
-    try:
-        torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"device is {device!r}; expected cpu, cuda or auto") from error
+        return "cuda" if count else "cpu"
+    number = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if device != "cpu" and number is None:
+        raise UsageError(f"device is {device!r}; expected cpu, cuda, cuda:NUMBER or auto")
+    if number and int(number[1] or 0) >= count:
+        last = f" to {count - 1}" if count > 1 else ""
+        seen = f"only cuda:0{last}" if count else "no GPU; use cpu or auto"
+        raise UsageError(f"device is {device!r}, but torch sees {seen}")
     return device
 
 
