@@ -118,7 +118,7 @@ def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
             raise UsageError(f"{at} has keys of its own: give {at}.KEY=VALUE, not {value!r}")
         return build(hint, value, default if isinstance(default, hint) else None, f"{at}.")
     if origin in (tuple, list):
-        items = _items(value, at)
+        items = _items(value, at, args[0])
         converted = [convert(args[0], item, f"{at}[{i}]") for i, item in enumerate(items)]
         return tuple(converted) if origin is tuple else converted
     if origin is dict or hint is dict:
@@ -156,7 +156,7 @@ def _scalar(hint: Any, value: Any, at: str) -> Any:
         return value
     if isinstance(value, str) and hint in readers:
         try:
-            return readers[hint][0](value.strip())
+            return readers[hint][0](value)
         except ValueError:
             pass
     expected = readers[hint][1] if hint in readers else "a string"
@@ -164,9 +164,10 @@ def _scalar(hint: Any, value: Any, at: str) -> Any:
 
 
 def _bool(text: str) -> bool:
-    if text.lower() not in _WORDS:
+    word = text.strip().lower()
+    if word not in _WORDS:
         raise ValueError(text)
-    return _WORDS[text.lower()]
+    return _WORDS[word]
 
 
 def _int(text: str) -> int:
@@ -180,23 +181,31 @@ def _int(text: str) -> int:
 
 
 def _float(text: str) -> float:
+    text = text.strip()
     if text and text[-1].lower() in _SUFFIX and text.lower() not in ("inf", "nan"):
         return float(text[:-1]) * _SUFFIX[text[-1].lower()]
     return float(text.replace("_", ""))
 
 
-def _items(value: Any, at: str) -> list[Any]:
+def _items(value: Any, at: str, hint: Any) -> list[Any]:
+    """A list, also as JSON or as words between commas; words that stay text keep their spaces."""
     if isinstance(value, list | tuple):
         return list(value)
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            try:
-                return list(json.loads(text))
-            except ValueError as error:
-                raise UsageError(f"{at} must be a list, got {value!r}") from error
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return [value]
+    if not isinstance(value, str):
+        return [value]
+    if value.lstrip().startswith("["):
+        try:
+            return list(json.loads(value, strict=False))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{at} must be a list, got {value!r}") from error
+    parts = value.split(",") if value else []
+    if hint is not str:
+        return [part.strip() for part in parts if part.strip()]
+    if "" in parts:
+        raise UsageError(
+            f'{at} has an empty item; one with a comma in it is written {at}=["…"], got {value!r}'
+        )
+    return parts
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:

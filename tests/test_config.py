@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controllers.single import Single
 from reason.config import build, convert, merge, parse_words, read_toml
 from reason.errors import UsageError
+from reason.keys import Ask
+from reason.settings import method_of
 from reason.types import SamplingParams
+from tests.runs import run
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,17 @@ GOOD: list[tuple[str, Method]] = [
     ("on=0", Method(on=False)),
     ("splice=append", Method(splice="append")),
     ("level=2", Method(level=2)),
-    ("stop=a, b", Method(stop=("a", "b"))),
+    ("stop=a,b", Method(stop=("a", "b"))),
+    ("stop=a, b ", Method(stop=("a", " b "))),
+    ("stop= ", Method(stop=(" ",))),
+    ("stop=\n\n,x", Method(stop=("\n\n", "x"))),
+    ('stop= ["a"]', Method(stop=("a",))),
+    (r'stop=["\n\n"]', Method(stop=("\n\n",))),
+    ('stop=["\n\n", " "]', Method(stop=("\n\n", " "))),
     ('stop=["a, b", "c"]', Method(stop=("a, b", "c"))),
     ("stop=", Method(stop=())),
     ("seeds=1,2k", Method(seeds=[1, 2000])),
+    ("seeds= 1, 2,", Method(seeds=[1, 2])),
     ("enough=none", Method(enough=None)),
     ("enough=0.9", Method(enough=0.9)),
     ("start=none", Method(start=None)),
@@ -78,6 +89,7 @@ GOOD: list[tuple[str, Method]] = [
     ("seed=7", Method(seed=7)),
     ("seed=run-7", Method(seed="run-7")),
     ("folder=a/b", Method(folder=Path("a/b"))),
+    ("folder= a ", Method(folder=Path(" a "))),
     ("inner.rate=2", Method(inner=Inner(rate=2.0))),
     ("sampling.top_p=0.9", Method(sampling=SamplingParams(temperature=0.7, top_p=0.9))),
     ("child.top_p=0.9", Method(child=SamplingParams(top_p=0.9))),
@@ -106,6 +118,9 @@ BAD: list[tuple[str, str]] = [
     ("level=3", "level must be one of 1, 2, got '3'"),
     ("seeds=1,x", "seeds[1] must be an integer, got 'x'"),
     ("stop=[a", "stop must be a list, got '[a'"),
+    (f"stop={'[' * 10**5}", "stop must be a list, got '[["),
+    ("stop=,", """stop has an empty item; one with a comma in it is written stop=["…"], got ','"""),
+    ("stop=a,", "stop has an empty item; "),
     ("enough=much", "enough must be a number, got 'much'"),
     ("inner=3", "inner has keys of its own: give inner.KEY=VALUE, not '3'"),
     ("n=0", "n must be 1 or more, got 0"),
@@ -147,6 +162,19 @@ def test_merge_goes_table_by_table_and_changes_nothing() -> None:
     assert merge(base, over) == {"a": {"x": 1, "y": {"z": 2, "w": 4}}, "b": {"c": 5}}
     assert base == {"a": {"x": 1, "y": {"z": 2}}, "b": 3}
     assert merge({"a": {"x": 1}}, {"a": 2}) == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("word", "stop"),
+    [("sampling.stop= ", (" ",)), (r'sampling.stop=["\n\n"," a"]', ("\n\n", " a"))],
+)
+def test_stop_strings_reach_the_backend_as_they_were_given(
+    word: str, stop: tuple[str, ...]
+) -> None:
+    heard: list[SamplingParams] = []
+    method, _ = method_of(Ask, parse_words([word]), Single)
+    run(method, lambda context, params: heard.append(params) or "x" + stop[0] + "y")
+    assert [params.stop for params in heard] == [stop]
 
 
 def test_build_over_a_given_default_keeps_the_rest() -> None:
