@@ -8,16 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controllers.apr import AdaptiveParallel
+from controllers.best_of_n import BestOfN
 from controllers.self_consistency import SelfConsistency
-from reason.backends.base import Info
+from eval.tasks import task_of
+from reason.backends.base import Backend, Info
 from reason.backends.pieces import Pieces
+from reason.backends.recorded import answers
 from reason.backends.replay import Recorded, ReplayBackend
+from reason.condenser import Condenser
 from reason.errors import BackendError, Unsupported
+from reason.journal import Sink
 from reason.ledger import Budget
-from reason.run import Trajectory, solve
+from reason.run import Controller, Trajectory, solve
 from reason.types import SamplingParams
 from reason.virtual import VirtualLoop
 from tests.driving import collect
+from tests.oracle import oracle
+from tests.runs import snapshot
 
 T = TypeVar("T")
 PARAMS = SamplingParams(max_tokens=10_000)
@@ -131,3 +139,35 @@ def test_a_vote_and_a_limit_of_seconds_over_recorded_chains() -> None:
     assert free.result and free.result.answer == "2" and free.ledger.seconds == pytest.approx(900)
     hurried = vote(Budget(seconds=100))
     assert hurried.limit == "seconds" and hurried.ledger.seconds == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        AdaptiveParallel(syntax="countdown"),
+        AdaptiveParallel(syntax="countdown", width=2),
+        SelfConsistency(n=3, syntax="countdown"),
+        BestOfN(n=4, enough=1.0, syntax="countdown"),
+    ],
+)
+def test_a_method_replayed_over_its_own_recording_is_the_same_run(method: Controller) -> None:
+    """The same tree at the same times; the model that answers knows nothing but the recording."""
+    item = next(task_of("countdown4").items(1, 3, "countdown"))
+    scorers = {"verifier": lambda thread, answer: float(item.verify(answer))}
+
+    condenser = Condenser()
+
+    async def go(model: Backend, *sinks: Sink) -> Trajectory:
+        return await solve(method, item.prompt, {"policy": model}, sinks=sinks, scorers=scorers)
+
+    model = oracle(wrong=0.3, delay=0.25)
+    first = virtually(go(model, condenser))
+    recorded = [answer for role, answer in answers(condenser.events) if role == "policy"]
+    assert len(recorded) == sum(
+        s.origin == "sampled" for thread in first.tree for s in thread.segments
+    )
+    second = virtually(go(ReplayBackend(recorded, model, model.info)))
+    assert snapshot(second.tree) == snapshot(first.tree)
+    assert second.result == first.result and first.result is not None
+    assert second.ledger.seconds == pytest.approx(first.ledger.seconds)
+    assert second.ledger.ttft == pytest.approx(first.ledger.ttft)

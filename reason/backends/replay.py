@@ -12,7 +12,7 @@ from reason.errors import BackendError, Unsupported
 from reason.types import Finish, Prompt, SamplingParams
 
 CHUNK = 16
-"""Tokens served at a time."""
+"""Tokens served at a time, after the first."""
 
 
 class Codec(Protocol):
@@ -40,15 +40,17 @@ class Recorded:
     def rest(self, served: int) -> "Recorded":
         """What is left after so many tokens."""
         context = (*self.context, *self.ids[:served])
-        seconds = self.seconds - self.due(served)
+        wait, seconds = (t - self.due(served) for t in (self.due(served + 1), self.seconds))
         return replace(
             self, ids=self.ids[served:], logprobs=self.logprobs[served:], context=context,
-            wait=0.0, seconds=seconds,
+            wait=wait, seconds=seconds,
         )  # fmt: skip
 
     def due(self, served: int) -> float:
         """Seconds from the request until so many tokens are there, the pace taken as even."""
-        return self.wait + (self.seconds - self.wait) * served / max(len(self.ids), 1)
+        if not served:
+            return 0.0
+        return self.wait + (self.seconds - self.wait) * (served - 1) / max(len(self.ids) - 1, 1)
 
 
 class ReplayBackend:
@@ -82,7 +84,7 @@ class ReplayBackend:
         began, sent = asyncio.get_running_loop().time(), 0
         text = Detokenizer(self.decode)
         while True:
-            upto = min(sent + CHUNK, end)
+            upto = min(sent + CHUNK if sent else 1, end)
             due = began + answer.due(upto) - asyncio.get_running_loop().time()
             await asyncio.sleep(max(due, 0.0))
             piece = answer.ids[sent:upto]
