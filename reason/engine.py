@@ -141,7 +141,7 @@ class Engine:
         """One request to the model; None if it was the budget that ended it. `bound`: whether
         `max_tokens` is the room the budget left, rather than what was asked for."""
         finish: Finish | None = None
-        sampled = 0
+        sampled, sent = 0, thread.length
         stream = self._backend(thread.model).generate(thread.ids, params)
         with self._steering.working_for(thread):
             try:
@@ -151,7 +151,8 @@ class Engine:
                         finish = c.finish
                         if bound and finish == "length" and sampled >= params.max_tokens:
                             finish = None
-                        self._journal.sampled(thread, index, c, finish)
+                        self._journal.sampled(thread, index, c, finish, sent)
+                        sent = 0  # told once, however the request ends
                         if self._steering.stopped(thread):
                             await asyncio.sleep(0)  # by a sink just now: be cancelled here
                         if c.finish or self.ledger.room(thread)[0] < 1:
@@ -159,7 +160,8 @@ class Engine:
                 raise BackendError(f"{thread.model} stopped answering without saying why")
             except BaseException as error:
                 if finish is None:
-                    self._journal.ended(thread, index, finish_of(error))
+                    why = finish_of(error)
+                    self._journal.ended(thread, index, why, 0 if why == "error" else sent)
                 raise
 
     async def score(self, thread: Thread, model: str | None = None) -> list[float]:

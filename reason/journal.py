@@ -47,8 +47,10 @@ class Journal:
             )
         )
 
-    def sampled(self, thread: Thread, segment: int, chunk: Chunk, finish: Finish | None) -> None:
-        usage = chunk.usage
+    def sampled(
+        self, thread: Thread, segment: int, chunk: Chunk, finish: Finish | None, sent: int
+    ) -> None:
+        """A chunk of a request; with the first one, the length `sent` of the context."""
         self._tell(
             Tokens(
                 thread=thread.id,
@@ -60,17 +62,22 @@ class Journal:
                 finish=finish,
                 stopped_at=chunk.stopped_at,
                 version=chunk.version,
-                prompt_tokens=usage.prompt_tokens if usage else 0,
-                cached_tokens=usage.cached_tokens if usage else 0,
+                prompt_tokens=sent,
+                cached_tokens=chunk.usage.cached_tokens if chunk.usage else 0,
                 at=self.now(),
             )
         )
 
-    def ended(self, thread: Thread, segment: int, finish: Finish) -> None:
+    def ended(self, thread: Thread, segment: int, finish: Finish, sent: int = 0) -> None:
         """The end of a sampled segment, for a reason that the model did not give."""
         self._tell(
             Tokens(
-                thread=thread.id, segment=segment, origin="sampled", finish=finish, at=self.now()
+                thread=thread.id,
+                segment=segment,
+                origin="sampled",
+                finish=finish,
+                prompt_tokens=sent,
+                at=self.now(),
             )
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controllers.self_consistency import SelfConsistency
 from reason.backends.scripted import ScriptedBackend
 from reason.engine import Engine
-from reason.errors import BudgetExceeded
+from reason.errors import BackendError, BudgetExceeded
 from reason.events import Closed
 from reason.ledger import Budget, Ledger
 from reason.types import Prompt, Result, SamplingParams, Segment, Thread
@@ -190,6 +190,54 @@ def test_extend_lets_running_requests_go_on() -> None:
     assert root.segments[1:] == [
         Segment("sampled", "x" * 199, [ord("x")] * 199, [-0.1] * 199, "eos")
     ]
+
+
+def sent(body: Any, backend: Any, **options: Any) -> tuple[int, int]:
+    """Prompt tokens counted, and those of the contexts that the model was in fact sent."""
+    contexts: list[str] = []
+
+    def script(context: str, params: SamplingParams) -> str:
+        contexts.append(context)
+        written: str = backend(context, params)
+        return written
+
+    done = run(body, script, prompt="Q" * 50, **options)
+    return done.ledger.prompt_tokens, sum(map(len, contexts))
+
+
+def test_the_context_of_a_request_counts_however_the_request_ends() -> None:
+    lengths = iter([4000, 3, 4000])
+
+    async def first_of_three(engine: Engine, prompt: Prompt) -> Result:
+        root = engine.open(prompt)
+        chains = [engine.fork(root) for _ in range(3)]
+        async with engine.race(lambda t: engine.generate(t, PLAIN), chains) as finished:
+            async for _ in finished:
+                break
+        return Result(None, root.id)
+
+    assert sent(first_of_three, lambda c, p: "x" * next(lengths)) == (150, 150)
+
+    vote = SelfConsistency(n=4, sampling=PLAIN)
+    for budget in (Budget(total_tokens=100), Budget(critical_path=20), Budget(seconds=0.05)):
+        counted, contexts = sent(vote, endless, budget=budget)
+        assert counted == contexts >= 200, budget
+
+    def breaks(context: str, params: SamplingParams) -> str:
+        raise BackendError("connection refused")
+
+    assert sent(alone, breaks) == (0, 50)  # nobody says that it was read
+
+
+def test_the_context_of_a_request_counts_though_not_one_token_came() -> None:
+    async def body(engine: Engine, prompt: Prompt) -> Result:
+        root = engine.open(prompt)
+        await engine.generate(root, PLAIN)
+        raise AssertionError("not reached")
+
+    backend = ScriptedBackend(endless, delay=60)
+    done = run(body, backend, prompt="Q" * 50, budget=Budget(seconds=0.05))
+    assert (done.ledger.total_tokens, done.ledger.prompt_tokens) == (0, 50)
 
 
 def test_extend_may_also_lower_a_limit() -> None:
