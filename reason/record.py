@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from io import BufferedWriter, FileIO
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from reason.errors import UsageError
-from reason.events import Closed, Event, Noted, from_json, to_json
+from reason.events import Event, from_json, to_json
 
 VERSION = 1
-FLUSH_SECONDS = 0.2
 
 
 class Recorder:
-    """A sink that writes events to `path`, and what was buffered at least every 0.2 s of a run.
+    """A sink that writes each event to `path` at once: a killed process leaves them all there.
 
     If the disk refuses, recording ends and `error` says why; the run itself goes on. Raises
     UsageError if the file cannot be opened.
@@ -25,49 +24,35 @@ class Recorder:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
         self.error: str | None = None
-        self._flushed = 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BufferedWriter | None = BufferedWriter(FileIO(path, "w"), 1 << 16)
+            self._file = FileIO(path, "w")
         except OSError as error:
             raise UsageError(f"cannot record to {path}: {error.strerror}") from error
         self._write(json.dumps({"reason": VERSION, **header}).encode() + b"\n")
 
     def __call__(self, event: Event) -> None:
-        if self._file is None:
-            return
-        self._write(to_json(event) + b"\n")
-        due = event.at - self._flushed > FLUSH_SECONDS
-        if due or isinstance(event, Closed | Noted):
-            self._flushed = event.at
-            self._flush()
+        if not self._file.closed:
+            self._write(to_json(event) + b"\n")
 
     def close(self) -> None:
-        """Write what is left and close the file."""
-        self._flush()
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
+        """Close the file; what comes later is not recorded."""
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems only now say that they are full
+            self._failed(error)
 
     def _write(self, line: bytes) -> None:
         try:
-            if self._file is not None:
-                self._file.write(line)
+            written = self._file.write(line)
+            while written < len(line):
+                written += self._file.write(line[written:])
         except OSError as error:
-            self._give_up(error)
+            self._failed(error)
+            self.close()
 
-    def _flush(self) -> None:
-        try:
-            if self._file is not None:
-                self._file.flush()
-        except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        self.error = f"recording to {self.path} stopped: {error.strerror}"
-        if self._file is not None:
-            file, self._file = self._file, None
-            file.raw.close()  # closing the file itself would flush, and fail, again
+    def _failed(self, error: OSError) -> None:
+        self.error = self.error or f"recording to {self.path} stopped: {error.strerror}"
 
 
 def read(path: Path) -> tuple[dict[str, Any], Iterator[Event]]:

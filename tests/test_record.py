@@ -11,7 +11,7 @@ import pytest
 from controllers.self_consistency import SelfConsistency
 from reason.errors import UsageError
 from reason.events import Closed, Event, Noted, Opened, Tokens, to_json
-from reason.record import FLUSH_SECONDS, Recorder, read
+from reason.record import Recorder, read
 from reason.tree import ThreadTree
 from tests.runs import Run, snapshot
 
@@ -49,22 +49,17 @@ def test_closing_twice_and_recording_after_it_do_nothing(tmp_path: Path) -> None
     assert list(read(recorder.path)[1]) == []
 
 
-def test_what_is_buffered_reaches_the_disk_in_time(tmp_path: Path) -> None:
+def test_every_event_is_in_the_file_at_once(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "run.jsonl", {})
-
-    def on_disk() -> int:
-        return len(recorder.path.read_bytes().splitlines())
-
-    tokens = Tokens(thread="0", segment=0, origin="sampled", text="x", at=FLUSH_SECONDS / 2)
-    recorder(tokens)
-    assert on_disk() == 0
-    recorder(Tokens(thread="0", segment=0, origin="sampled", at=FLUSH_SECONDS * 1.5))
-    assert on_disk() == 3
-    recorder(Noted(thread="0", name="n", at=FLUSH_SECONDS * 1.5))
-    assert on_disk() == 4
-    recorder(tokens)
-    recorder(Closed(thread="0", finish="eos", at=FLUSH_SECONDS * 1.5))
-    assert on_disk() == 6
+    assert list(read(recorder.path)[1]) == []
+    events: list[Event] = [
+        Opened(thread="0", model="m"),
+        Tokens(thread="0", segment=0, origin="prompt", text="Q", at=0.01),
+        Tokens(thread="0", segment=1, origin="sampled", text="x" * 100_000, at=0.02),
+    ]
+    for number, event in enumerate(events, 1):
+        recorder(event)
+        assert list(read(recorder.path)[1]) == events[:number]
     recorder.close()
 
 
