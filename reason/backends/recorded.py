@@ -24,13 +24,16 @@ def answers(events: Iterable[Event]) -> Iterator[tuple[str, Recorded]]:
                 found[place] = (latest[event.thread], Recorded((), context=context))
             sent, before = found[place]
             first = event.at if event.since is None else event.since
-            found[place] = sent, replace(
-                before,
-                ids=before.ids + event.ids,
-                logprobs=before.logprobs + event.logprobs,
-                finish=event.finish or before.finish,
-                wait=before.wait if before.ids else first - sent,
-                seconds=event.at - sent,
+            found[place] = (
+                sent,
+                replace(
+                    before,
+                    ids=before.ids + event.ids,
+                    logprobs=before.logprobs + event.logprobs,
+                    finish=event.finish or before.finish,
+                    wait=before.wait if before.ids else first - sent,
+                    seconds=event.at - sent,
+                ),
             )
         tree.apply(event)
         latest[event.thread] = event.at
