@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
 
 from controllers.self_consistency import SelfConsistency
+from reason.backends.base import Chunk, Usage
+from reason.backends.scripted import ScriptedBackend
 from reason.errors import UsageError
 from reason.events import Closed, Event, Noted, Opened, Tokens, to_json
 from reason.record import Recorder, read
 from reason.tree import ThreadTree
+from reason.types import SamplingParams
 from tests.runs import Run, snapshot
 
 HEADER = {"controller": "SelfConsistency", "prompt": "Q"}
@@ -39,6 +44,42 @@ def test_a_recording_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert read_back == seen.events
     assert seen.engine is not None
     assert snapshot(ThreadTree.replay(read_back)) == snapshot(seen.engine.tree)
+
+
+class Unsure(ScriptedBackend):
+    """A model that says how likely its token is, after all, in no number."""
+
+    value = math.nan
+
+    async def generate(
+        self, ids: Sequence[int], params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        yield Chunk("ok", (1, 2), (-0.5, -0.0))
+        yield Chunk("x", (3,), (self.value,), "eos", usage=Usage(len(ids)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_logprob_that_is_no_number_is_an_error_on_record(tmp_path: Path, value: float) -> None:
+    recorder = Recorder(tmp_path / "run.jsonl", HEADER)
+    model = Unsure(lambda context, params: "")
+    model.value = value
+    seen = Run(SelfConsistency(n=2), model, sinks=[recorder])
+    done = asyncio.run(seen.go())
+    recorder.close()
+    assert {thread.finish for thread in done.tree if thread.parent} == {"error"}
+    details = [event.detail for event in seen.events if isinstance(event, Closed)]
+    assert details[0] == f"the model gave a token the log-probability {value}, not a finite number"
+    assert list(read(recorder.path)[1]) == seen.events
+
+
+def test_a_note_that_is_no_number_is_null_on_record(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "run.jsonl", HEADER)
+    recorder(Noted(thread="0", name="score", value=[-math.inf, math.nan, 1.5]))
+    recorder.close()
+    assert list(read(recorder.path)[1]) == [
+        Noted(thread="0", name="score", value=[None, None, 1.5])
+    ]
+    assert "null" in recorder.path.read_text() and json.loads(lines_of(recorder.path)[1])
 
 
 def test_closing_twice_and_recording_after_it_do_nothing(tmp_path: Path) -> None:

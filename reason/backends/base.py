@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, Protocol
 
 from reason.errors import BackendError
@@ -20,7 +21,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next tokens of a request. The last one, which may be empty, has `finish` and `usage`."""
+    """The next tokens of a request. The last one, which may be empty, has `finish` and `usage`.
+
+    Raises BackendError for a log-probability that is not finite, which no recording could hold.
+    """
 
     text: str
     ids: tuple[int, ...]
@@ -30,6 +34,13 @@ class Chunk:
     stopped_at: str | None = None
     usage: Usage | None = None
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        for value in self.logprobs:
+            if not isfinite(value):
+                raise BackendError(
+                    f"the model gave a token the log-probability {value}, not a finite number"
+                )
 
 
 @dataclass(frozen=True, slots=True)
