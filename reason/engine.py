@@ -259,9 +259,11 @@ class Engine:
         return f"{thread.id}.{thread.children}"
 
     def _seed(self, place: str, params: SamplingParams) -> int | None:
-        """Depends on the place in the tree, not on who ran first."""
-        base = params.seed if self.seed is None else self.seed
-        if base is None:
+        """Depends on the place in the tree, not on who ran first; and on the seeds of the run and
+        of the parameters, on both where both are given."""
+        given = [str(seed) for seed in (self.seed, params.seed) if seed is not None]
+        if not given:
             return None
+        base = "+".join(given)
         digest = hashlib.blake2b(f"{base}/{place}".encode(), digest_size=4).digest()
         return int.from_bytes(digest) >> 1

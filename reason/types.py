@@ -43,6 +43,7 @@ class SamplingParams:
     """Stop strings; the one that ended a segment is part of its text."""
     stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
+    """Of this method's sampling, beside that of the run; every segment's own is drawn from both."""
     grammar: Grammar | None = None
     priority: int = 0
     """Higher goes first, on backends that schedule by priority."""

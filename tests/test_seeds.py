@@ -1,5 +1,6 @@
 """Random numbers come from the place in the tree, so that the schedule cannot change a result."""
 
+from controllers.self_consistency import SelfConsistency
 from reason.backends.scripted import ScriptedBackend
 from reason.engine import Engine
 from reason.types import Prompt, Result, SamplingParams, Thread
@@ -64,3 +65,23 @@ def test_seeds_fall_back_to_those_of_the_parameters_and_may_be_absent() -> None:
     again, seeds[:] = seeds[:], []
     run(body, script)
     assert seeds == again
+
+
+def test_a_seed_of_the_parameters_counts_beside_that_of_the_run() -> None:
+    def seeds(own: int | None, of_run: int | None) -> list[int | None]:
+        asked: list[int | None] = []
+
+        def script(context: str, params: SamplingParams) -> str:
+            asked.append(params.seed)
+            return "x"
+
+        method = SelfConsistency(n=3, sampling=PLAIN.but(seed=own))
+        run(method, script, seed=of_run)
+        return asked
+
+    drawn = [seeds(own, of_run) for own in (None, 1, 2) for of_run in (0, 7)]
+    assert len({tuple(found) for found in drawn}) == 6
+    assert all(len(set(found)) == 3 for found in drawn)
+    assert seeds(1, 7) == drawn[3]
+    # Without one of their own, requests have had these seeds since the first recorded results.
+    assert drawn[0] == [1358652760, 1357169447, 572937845]
