@@ -7,10 +7,10 @@ problem stays the sampling unit. The serial arms run with the same weights and, 
 that was trained on serial search alone, with those too. Fixed before looking: serial search in its
 best variants (exhaustive in canonical order, and 8 first operations), greedy, in 2,048 tokens; APR
 with every width; majority vote and verified best-of-n over serial chains at temperature 1, with
-the number of chains whose total tokens come nearest to APR's. Chains are sampled once, on record:
-a vote under a budget counts those that fit in it, which is what a run under that budget does.
-Budgets of context window, critical path and total tokens: 256, 384, 512, 768. Holm's correction
-over all comparisons.
+the number of chains whose total tokens come nearest to APR's. Chains are sampled once, from the
+first model, on record: a vote under a budget counts those that fit in it, which is what a run
+under that budget does. Budgets of context window, critical path and total tokens: 256, 384, 512,
+768. Holm's correction over all comparisons.
 """
 
 import argparse
@@ -93,7 +93,8 @@ def study(
 ) -> dict[str, list[Sample]]:
     """Samples by arm; the repeat of a row says which training seed it is of."""
     found: dict[str, list[Sample]] = {}
-    jobs = [(model, seed, name) for seed, model in enumerate(models) for name in ARMS | SAMPLED]
+    jobs = [(models[0], 0, name) for name in ARMS | SAMPLED]
+    jobs += [(model, seed, name) for seed, model in enumerate(models) if seed for name in ARMS]
     if serial:
         jobs += [(serial, 0, name) for name in ARMS | SAMPLED if not name.startswith("apr")]
     for model, seed, name in track(jobs, "arms"):
