@@ -5,16 +5,21 @@ without replaying what came before it.
 """
 
 import random
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rl.traces import Example, Mixture, examples
+from reason.errors import UsageError
+from rl.recipe import SHORTEST, Mixture
+from rl.traces import Example, examples
 from rl.vocabulary import ID
 
 IGNORE = -100
+PATIENCE = 500
+"""Examples in a row that fit no row after which there are taken to be none that do."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -29,27 +34,44 @@ class Batch:
 
 
 def buckets(size: int) -> list[int]:
-    """Row lengths that fill a batch of `size` tokens exactly: divisors from 24 up."""
-    return [n for n in range(24, size + 1) if size % n == 0]
+    """Row lengths that fill a batch of `size` tokens exactly: divisors from SHORTEST up."""
+    return [n for n in range(SHORTEST, size + 1) if size % n == 0]
+
+
+def fitting(mixture: Mixture, size: int, seed: str) -> Iterator[tuple[int, Example]]:
+    """Examples and the rows they go into; those too long for any row are left out.
+
+    Raises UsageError when there seem to be none.
+    """
+    lengths = buckets(size)
+    in_vain = 0
+    for example in examples(mixture, seed):
+        needed = len(example.context) + len(example.written) - 1
+        place = bisect_left(lengths, needed)
+        if place < len(lengths):
+            in_vain = 0
+            yield lengths[place], example
+            continue
+        in_vain += 1
+        if in_vain == PATIENCE:
+            raise UsageError(
+                f"batch is {size}, too small for the mixture: of {PATIENCE} examples none fits, "
+                f"and the last has {needed} tokens; give a larger batch"
+            )
 
 
 def block(mixture: Mixture, size: int, batches: int, seed: str) -> Iterator[Batch]:
-    """`batches` shuffled batches of `size` tokens; examples too long for a row are left out."""
-    lengths = buckets(size)
-    waiting: dict[int, list[Example]] = {n: [] for n in lengths}
+    """`batches` shuffled batches of `size` tokens."""
+    waiting: dict[int, list[Example]] = {n: [] for n in buckets(size)}
     ready: list[tuple[int, list[Example]]] = []
-    for example in examples(mixture, seed):
-        needed = len(example.context) + len(example.written) - 1
-        length = next((n for n in lengths if n >= needed), None)
-        if length is None:
-            continue
+    found = fitting(mixture, size, seed)
+    while len(ready) < batches:
+        length, example = next(found)
         rows = waiting[length]
         rows.append(example)
         if len(rows) * length == size:
             ready.append((length, rows))
             waiting[length] = []
-            if len(ready) == batches:
-                break
     random.Random(f"order/{seed}").shuffle(ready)
     for length, rows in ready:
         yield _batch(length, rows)

@@ -8,118 +8,47 @@ the same data, so that stopping changes nothing but the time.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eval.progress import duration
 from reason.errors import TrainingError, UsageError
-from rl.batches import Batch, block
+from rl import checkpoint
+from rl.batches import Batch, block, fitting
 from rl.fast_llama import FastLlama
-from rl.traces import Mixture
-from rl.vocabulary import ID, SIZE, save_tokenizer
-
-GRAMMAR = "countdown"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Size of the Llama that is trained."""
-
-    hidden: int = 128
-    layers: int = 4
-    intermediate: int = 384
-    head: int = 64
-    context: int = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stretch of training with one mixture of data and one learning-rate schedule."""
-
-    name: str
-    blocks: int
-    muon: float
-    """Peak learning rate of the matrices."""
-    adamw: float
-    """Peak learning rate of everything else."""
-    mixture: Mixture = field(default_factory=Mixture)
-    warmup: int = 50
-    """Steps."""
-    decay_from: float = 0.5
-    """Share of the stage after which the rate falls linearly, to `floor` of its peak."""
-    floor: float = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A whole training run."""
-
-    stage: tuple[Stage, ...]
-    shape: Shape = field(default_factory=Shape)
-    start: str = ""
-    """A checkpoint folder to start from, instead of random weights."""
-    batch: int = 1920
-    """Tokens per step, padding included."""
-    block: int = 500
-    """Steps per block, which is also the distance between checkpoints."""
-    threads: int = 1
-    compile: bool = True
-    seed: int = 0
-
-
-def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
-    """A Llama with random weights; the same for the same seed."""
-    torch.manual_seed(seed)
-    heads = shape.hidden // shape.head
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=SIZE,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=heads,
-            num_key_value_heads=heads,
-            head_dim=shape.head,
-            max_position_embeddings=shape.context,
-            rms_norm_eps=1e-5,
-            tie_word_embeddings=True,
-            pad_token_id=ID["<pad>"],
-            bos_token_id=ID["<bos>"],
-            eos_token_id=ID["<eos>"],
-            reason_grammar=GRAMMAR,
-        )
-    )
-    for name, weight in model.named_parameters():
-        if weight.dim() == 2:
-            gain = 0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.7
-            std = 0.02 if "embed" in name else gain / math.sqrt(weight.shape[1])
-            torch.nn.init.normal_(weight, std=std)
-    return model
+from rl.model import export, load_model, new_model
+from rl.recipe import Recipe, Stage
 
 
 class Training:
     """A run in `folder`: weights and optimiser state, advanced block by block."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """Go on from where the folder stands; a run that has begun needs `recipe.start` no more.
+
+        Raises UsageError for a run of another recipe, and for a start that is none.
+        """
         self.recipe, self.folder, self.done, self.tokens = recipe, folder, 0, 0
         torch.set_num_threads(recipe.threads)
-        if recipe.start:
-            self.model = LlamaForCausalLM.from_pretrained(recipe.start, dtype=torch.float32)
-        else:
-            self.model = new_model(recipe.shape, recipe.seed)
+        progress = checkpoint.progress(folder)
+        self.model = (
+            load_model(recipe.start, recipe.shape)
+            if recipe.start and progress is None
+            else new_model(recipe.shape, recipe.seed)
+        )
         self.model.train()
         self.fast = FastLlama(self.model, torch.bfloat16, recipe.compile)
         self.stage = -1
         self._optimizers: list[torch.optim.Optimizer] = []
-        self._resume()
+        if progress is not None:
+            self._resume(progress)
 
     def steps(self) -> Iterator[tuple[int, Stage, int]]:
         """(block, its stage, blocks of that stage before it) of all that is still to do."""
@@ -137,22 +66,21 @@ class Training:
     ) -> float:
         """Train on one block, the `before`-th of its stage; the mean loss.
 
-        Raises TrainingError if the loss is no number; the checkpoint before the block stands.
+        Raises TrainingError if the loss or a weight is no number; the checkpoint before stands.
         """
-        recipe, total, losses = self.recipe, stage.blocks * self.recipe.block, []
-        data = block(stage.mixture, recipe.batch, recipe.block, f"{recipe.seed}/{number}")
+        recipe, steps, losses = self.recipe, stage.blocks * self.recipe.block, []
+        data = block(stage.mixture, recipe.batch, recipe.block, seed_of(recipe, number))
         for step, batch in enumerate(data, before * recipe.block):
-            done = step / total
-            factor = min(1.0, (step + 1) / stage.warmup)
-            if done > stage.decay_from:
-                factor *= max(stage.floor, (1 - done) / (1 - stage.decay_from))
-            losses.append(self.step(batch, factor))
+            losses.append(self.step(batch, stage.factor(step, steps)))
             on_step()
         mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
+        whole = all(bool(p.isfinite().all()) for p in self.model.parameters())
+        if not (math.isfinite(mean) and whole):
+            what = "a weight became no number" if math.isfinite(mean) else f"the loss became {mean}"
+            kept = f"the checkpoint before is kept in {self.folder}; " if number else ""
             raise TrainingError(
-                f"the loss became {mean} in block {number}, stage {stage.name}; the checkpoint "
-                f"after block {number - 1} is kept in {self.folder}: lower the learning rates"
+                f"{what} in block {number}, stage {stage.name}; {kept}give lower learning rates "
+                "and another --out"
             )
         self.done = number + 1
         return mean
@@ -188,26 +116,18 @@ class Training:
             for group in optimizer.param_groups:
                 group["peak"] = peak
 
-    def save(self, losses: dict[str, float]) -> None:
-        """Write weights, optimiser state and progress; a crash in between leaves the last ones."""
-        partial = self.folder / "partial"
-        partial.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self._state().items()}, partial / "state")
+    def save(self, loss: float) -> None:
+        """Write a checkpoint; `loss` is that of the last block."""
         progress = {
             "done": self.done,
             "stage": self.stage,
             "tokens": self.tokens,
             "recipe": asdict(self.recipe),
-            **losses,
+            "loss": loss,
         }
-        (partial / "state").replace(self.folder / f"state-{self.done}.safetensors")
-        (partial / "progress").write_text(json.dumps(progress))
-        (partial / "progress").replace(self.folder / "progress.json")
-        for old in self.folder.glob("state-*.safetensors"):
-            if old.name != f"state-{self.done}.safetensors":
-                old.unlink()
+        checkpoint.save(self.folder, self._state(), progress)
 
-    def _state(self) -> dict[str, torch.Tensor]:
+    def _state(self) -> checkpoint.Tensors:
         tensors = {f"model/{name}": p.detach() for name, p in self.model.named_parameters()}
         for number, optimizer in enumerate(self._optimizers):
             for index, entry in optimizer.state_dict()["state"].items():
@@ -215,11 +135,7 @@ class Training:
                     tensors[f"optimizer/{number}/{index}/{key}"] = torch.as_tensor(value)
         return tensors
 
-    def _resume(self) -> None:
-        file = self.folder / "progress.json"
-        if not file.exists():
-            return
-        progress = json.loads(file.read_text())
+    def _resume(self, progress: Mapping[str, Any]) -> None:
         now = json.loads(json.dumps(asdict(self.recipe)))
         changed = [key for key, value in now.items() if progress["recipe"].get(key) != value]
         if changed:
@@ -228,7 +144,7 @@ class Training:
                 "give another --out, or the recipe it was started with"
             )
         self.done, self.tokens = progress["done"], progress["tokens"]
-        tensors = load_file(self.folder / f"state-{self.done}.safetensors")
+        tensors = checkpoint.tensors(self.folder, self.done)
         for name, p in self.model.named_parameters():
             p.data.copy_(tensors[f"model/{name}"])
         self.start_stage(progress["stage"])
@@ -242,30 +158,33 @@ class Training:
             optimizer.load_state_dict(state)
 
 
-def export(model: LlamaForCausalLM, folder: Path) -> None:
-    """Write the model in bf16 with its tokenizer, as AutoModelForCausalLM and SGLang load it."""
-    copy = LlamaForCausalLM(model.config).to(torch.bfloat16)
-    copy.load_state_dict(model.state_dict())
-    copy.save_pretrained(str(folder))
-    save_tokenizer(folder)
+def seed_of(recipe: Recipe, block: int) -> str:
+    """The seed of a block's data."""
+    return f"{recipe.seed}/{block}"
 
 
 def train(recipe: Recipe, folder: Path, console: Console) -> None:
     """Run the recipe to its end, from wherever `folder` stands; the model goes to folder/model.
 
-    Every block adds a row to folder/log.jsonl: loss, tokens and tokens per second.
+    Every block adds a row to folder/log.jsonl: loss, tokens and tokens per second. Raises
+    UsageError for a recipe that cannot be carried out, before anything is trained, and for a
+    folder in which another process trains.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
-    run = Training(recipe, folder)
+    for index, stage in enumerate(recipe.stage):  # is there something to learn from?
+        next(fitting(stage.mixture, recipe.batch, f"{recipe.seed}/check/{index}"))
+    with checkpoint.locked(folder):
+        _train(Training(recipe, folder), console)
+
+
+def _train(run: Training, console: Console) -> None:
+    recipe, folder = run.recipe, run.folder
     blocks, steps = sum(stage.blocks for stage in recipe.stage), recipe.block
     done = f", {run.done} done" if run.done else ""
     slow = "; the first step compiles, for a minute or two" if recipe.compile else ""
     plan = f"{blocks} blocks of {steps} steps into {folder}{done}{slow}"
     console.print(plan, markup=False, soft_wrap=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown_as = TextColumn("{task.description}", markup=False)
+    columns = (shown_as, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         (folder / "log.jsonl").open("a") as log,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
@@ -277,7 +196,7 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
             shown = f"{stage.name}{shown}"
             on_step = partial(progress.update, bar, advance=1, description=shown)
             loss = run.run_block(number, stage, before, on_step)
-            run.save({"loss": loss})
+            run.save(loss)
             seconds = time.perf_counter() - start
             rate = round((run.tokens - tokens) / seconds)
             row = {
@@ -294,6 +213,6 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
             if not console.is_terminal:
                 left = duration(round(seconds * (blocks - number - 1)))
                 said = f"{number + 1}/{blocks} {stage.name} loss {loss:.4f} {rate} tok/s"
-                console.print(f"{said}, about {left} left", soft_wrap=True)
+                console.print(f"{said}, about {left} left", markup=False, soft_wrap=True)
     export(run.model, folder / "model")
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)

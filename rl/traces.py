@@ -18,6 +18,7 @@ and reports - is context, never a target.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
 from eval.countdown import (
     LARGEST_NUMBER,
@@ -30,6 +31,7 @@ from eval.countdown import (
     solve,
 )
 from eval.tasks import SMALL
+from rl.recipe import Mixture
 
 ROUNDS = 4
 """Spawns after which a root with a limited width gives up."""
@@ -163,32 +165,11 @@ def serial(problem: Problem, k: int, rng: random.Random) -> Example:
     return Example("serial", opening, written + ending("<ans>", found))
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """Which examples a stage of training draws, per problem."""
-
-    root: bool = True
-    three: float = 0.25
-    """Share of 3-number problems."""
-    five: float = 0.0
-    """Share of 5-number problems; the rest have 4."""
-    small: float = 0.0
-    """Share of problems with numbers from 1 to 12: people ask them, uniform draws lack them."""
-    all_children: float = 0.4
-    """Share of problems with a root that spawns every first operation (k = 0)."""
-    narrow: int = 2
-    """Roots with a limited width drawn of each problem; they are short, so it takes several."""
-    children: int = 3
-    """Children drawn of each root, one that succeeds among them if there is one."""
-    serial: float = 0.0
-    """How many serial traces are drawn per problem, on average (at most 1)."""
-
-
 def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
     """An endless, seeded stream of training examples from the training split."""
     rng = random.Random(f"traces/{seed}")
-    streams = {
-        (n, largest): generate(n, "train", seed, largest)
+    streams = {  # over again from the first problem, should they run out
+        (n, largest): cycle(generate(n, "train", seed, largest))
         for n in (3, 4, 5)
         for largest in (SMALL, LARGEST_NUMBER)
     }

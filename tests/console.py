@@ -20,7 +20,8 @@ from reason.ledger import Budget
 from reason.output import Output
 from reason.replay import replay
 from reason.run import Controller
-from rl.sft import Shape, export, new_model
+from rl.model import export, new_model
+from rl.recipe import Shape
 from tests.oracle import oracle
 
 ITEM = countdown_item(Problem((3, 5, 7, 8), 24), "countdown")

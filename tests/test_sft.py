@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reason.errors import TrainingError, UsageError
+from reason.errors import BackendError, TrainingError, UsageError
 from rl.batches import IGNORE, block, buckets
+from rl.checkpoint import locked
 from rl.fast_llama import FUSED_FROM, FastLlama
-from rl.sft import Recipe, Shape, Stage, Training, new_model, train
-from rl.traces import Mixture, examples
+from rl.model import export, new_model
+from rl.recipe import Mixture, Recipe, Shape, Stage
+from rl.sft import Training, train
+from rl.traces import examples
 from rl.vocabulary import ID, VOCABULARY
 
 SMALL = Shape(hidden=32, layers=2, intermediate=48, head=16, context=1024)
@@ -82,31 +86,116 @@ def weights(run: Training) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in run.model.named_parameters()}
 
 
+def go_on(run: Training, blocks: int | None = None, save: bool = False) -> Training:
+    """The same run, some blocks later, or at its end."""
+    for number, stage, before in islice(run.steps(), blocks):
+        loss = run.run_block(number, stage, before)
+        if save:
+            run.save(loss)
+    return run
+
+
+def same(one: Training, other: Training) -> bool:
+    return all(torch.equal(w, weights(other)[name]) for name, w in weights(one).items())
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2])
 def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path: Path, stopped_after: int) -> None:
-    whole = Training(recipe(), tmp_path / "whole")
-    for number, stage, before in whole.steps():
-        whole.run_block(number, stage, before)
-    part = Training(recipe(), tmp_path / "part")
-    for number, stage, before in islice(part.steps(), stopped_after):
-        part.save({"loss": part.run_block(number, stage, before)})
-    (tmp_path / "part" / "partial" / "state").write_bytes(b"cut short")
+    whole = go_on(Training(recipe(), tmp_path / "whole"))
+    go_on(Training(recipe(), tmp_path / "part"), stopped_after, save=True)
+    (tmp_path / "part" / "partial.safetensors").write_bytes(b"cut short")
     resumed = Training(recipe(), tmp_path / "part")
     assert resumed.done == stopped_after
-    for number, stage, before in resumed.steps():
-        resumed.run_block(number, stage, before)
+    assert not same(resumed, whole)
+    go_on(resumed)
     assert resumed.tokens == whole.tokens
-    expected = weights(whole)
-    for name, weight in weights(resumed).items():
-        assert torch.equal(weight, expected[name]), name
-    start = weights(Training(recipe(), tmp_path / "new"))
-    assert not torch.equal(start["model.embed_tokens.weight"], weight)
+    assert same(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    ("lost", "matters"), [("optimizer/", True), ("model/", True), ("-", False)]
+)
+def test_of_a_checkpoint_everything_is_needed(tmp_path: Path, lost: str, matters: bool) -> None:
+    """What the test above can see: a run that lost a part of its state ends elsewhere."""
+    whole = go_on(Training(recipe(), tmp_path / "whole"))
+    go_on(Training(recipe(), tmp_path / "part"), 2, save=True)
+    file = tmp_path / "part" / "state-2.safetensors"
+    state = load_file(file)
+    assert any(name.startswith("model/") for name in state)
+    assert any(name.startswith("optimizer/") for name in state)
+    for name in state:
+        if name.startswith(lost):
+            state[name].zero_()
+    save_file(state, file)
+    assert same(go_on(Training(recipe(), tmp_path / "part")), whole) != matters
+
+
+def test_a_run_that_has_begun_needs_its_start_no_more(tmp_path: Path) -> None:
+    export(new_model(SMALL, 7), tmp_path / "start")
+    begun = recipe(start=str(tmp_path / "start"))
+    first = Training(begun, tmp_path / "run")
+    stored = {n: p.to(torch.bfloat16).float() for n, p in new_model(SMALL, 7).named_parameters()}
+    assert all(torch.equal(w, stored[name]) for name, w in weights(first).items())
+    go_on(first, 1, save=True)
+    (tmp_path / "start").rename(tmp_path / "elsewhere")
+    assert same(Training(begun, tmp_path / "run"), first)
+    with pytest.raises(UsageError, match="holds a run whose start differ"):
+        Training(recipe(start=str(tmp_path / "elsewhere")), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"start is .*start', but there is no such folder"):
+        Training(begun, tmp_path / "other")
+
+
+def test_a_start_must_be_a_whole_model_of_the_same_shape(tmp_path: Path) -> None:
+    export(new_model(replace(SMALL, hidden=64, context=512), 0), tmp_path)
+    with pytest.raises(UsageError) as caught:
+        train(recipe(start=str(tmp_path)), tmp_path / "run", QUIET)
+    assert str(caught.value) == (
+        f"start is {str(tmp_path)!r}, a model with hidden_size 64 and not 32, num_attention_heads "
+        "4 and not 2, num_key_value_heads 4 and not 2, max_position_embeddings 512 and not 1024"
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(BackendError, match="cannot load a model from"):
+        train(recipe(start=str(tmp_path)), tmp_path / "run", QUIET)
+
+
+def test_two_do_not_train_into_one_folder(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(UsageError) as caught:
+        train(recipe(), tmp_path, QUIET)
+    assert str(caught.value) == (
+        f"another process is training into {tmp_path}: wait for it, or give another --out"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    train(recipe(), tmp_path, QUIET)
+    assert (tmp_path / "model").is_dir()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    run = go_on(Training(recipe(), tmp_path), 1, save=True)
+    (tmp_path / "partial.safetensors").mkdir()
+    with pytest.raises(TrainingError, match=r"cannot write a checkpoint into .*one before stands"):
+        go_on(run, 1, save=True)
+    assert Training(recipe(), tmp_path).done == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("progress.json", r"progress.json is not (valid JSON|that of a training)"),
+        ("state-1.safetensors", r"state-1.safetensors is damaged .*: give another --out"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"cut short"])
+def test_a_damaged_checkpoint_is_named(
+    tmp_path: Path, file: str, message: str, content: bytes
+) -> None:
+    go_on(Training(recipe(), tmp_path), 1, save=True)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        Training(recipe(), tmp_path)
 
 
 def test_another_recipe_does_not_go_on(tmp_path: Path) -> None:
-    run = Training(recipe(), tmp_path)
-    number, stage, before = next(run.steps())
-    run.save({"loss": run.run_block(number, stage, before)})
+    go_on(Training(recipe(), tmp_path), 1, save=True)
     with pytest.raises(UsageError, match=r"holds a run whose batch, seed differ"):
         Training(recipe(seed=1, batch=960), tmp_path)
 
@@ -131,16 +220,42 @@ def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    run = Training(recipe(), tmp_path)
-    steps = run.steps()
-    number, stage, before = next(steps)
-    run.save({"loss": run.run_block(number, stage, before)})
+    run = go_on(Training(recipe(), tmp_path), 1, save=True)
     with torch.no_grad():
         run.model.model.norm.weight.fill_(float("nan"))
-    number, stage, before = next(steps)
-    with pytest.raises(TrainingError, match="the loss became nan in block 1, stage mixed"):
-        run.run_block(number, stage, before)
+    with pytest.raises(TrainingError) as caught:
+        go_on(run, 1)
+    assert str(caught.value) == (
+        f"the loss became nan in block 1, stage mixed; the checkpoint before is kept in {tmp_path}"
+        "; give lower learning rates and another --out"
+    )
     assert all(w.isfinite().all() for w in weights(Training(recipe(), tmp_path)).values())
+
+
+def test_weights_that_are_no_numbers_do_not_become_a_checkpoint(tmp_path: Path) -> None:
+    run = Training(recipe(block=1), tmp_path)
+
+    def overflow() -> None:
+        """After the last step, whose loss was still a number."""
+        with torch.no_grad():
+            run.model.model.norm.weight[0] = float("inf")
+
+    number, stage, before = next(run.steps())
+    with pytest.raises(TrainingError) as caught:
+        run.run_block(number, stage, before, overflow)
+    assert str(caught.value) == (
+        "a weight became no number in block 0, stage children; give lower learning rates and "
+        "another --out"
+    )
+
+
+def test_a_stage_may_have_any_name(tmp_path: Path) -> None:
+    stages = tuple(replace(stage, name="[/bold]") for stage in recipe().stage)
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+        train(recipe(stage=stages), tmp_path / str(terminal), console)
+        assert isinstance(console.file, io.StringIO)
+        assert "[/bold]" in console.file.getvalue()
 
 
 def test_the_result_loads_as_any_checkpoint_does(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from eval.countdown import Problem, generate, moves, solve, split_of
 from eval.tasks import countdown_item
 from eval.verifier import verify
 from rl.batches import IGNORE, block, buckets
-from rl.traces import ROUNDS, Example, Mixture, child, examples, parallel, serial
+from rl.recipe import Mixture
+from rl.traces import ROUNDS, Example, child, examples, parallel, serial
 from rl.vocabulary import ID, NAMED, SIZE, VOCABULARY
 
 SYNTAX = syntax_of("countdown")

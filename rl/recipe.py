@@ -1,0 +1,125 @@
+"""What a training run is made of, and what of it cannot be: every value out of range is refused."""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+SHORTEST = 24
+"""Tokens of the shortest row, and of the smallest batch."""
+
+
+def _check(ok: bool, of: Any, name: str, expected: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} must be {expected}, got {getattr(of, name)!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Which examples a stage of training draws, per problem."""
+
+    root: bool = True
+    three: float = 0.25
+    """Share of 3-number problems."""
+    five: float = 0.0
+    """Share of 5-number problems; the rest have 4."""
+    small: float = 0.0
+    """Share of problems with numbers from 1 to 12: people ask them, uniform draws lack them."""
+    all_children: float = 0.4
+    """Share of problems with a root that spawns every first operation (k = 0)."""
+    narrow: int = 2
+    """Roots with a limited width drawn of each problem; they are short, so it takes several."""
+    children: int = 3
+    """Children drawn of each root, one that succeeds among them if there is one."""
+    serial: float = 0.0
+    """How many serial traces are drawn per problem, on average (at most 1)."""
+
+    def __post_init__(self) -> None:
+        for name in ("three", "five", "small", "all_children", "serial"):
+            _check(0 <= getattr(self, name) <= 1, self, name, "a share from 0 to 1")
+        rest = 1 - self.three
+        _check(self.five <= rest + 1e-9, self, "five", f"at most 1 - three ({rest:g})")
+        _check(self.narrow >= 0, self, "narrow", "0 or more")
+        _check(self.children >= 0, self, "children", "0 or more")
+        roots = self.root and (self.five or self.narrow or self.all_children)
+        if not (roots or self.children or (self.serial and self.five < 1)):
+            raise ValueError("root, children or serial must give examples: now there are none")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of the Llama that is trained."""
+
+    hidden: int = 128
+    layers: int = 4
+    intermediate: int = 384
+    head: int = 64
+    context: int = 2048
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "intermediate", "context"):
+            _check(getattr(self, name) >= 1, self, name, "1 or more")
+        _check(self.head >= 2 and self.head % 2 == 0, self, "head", "an even number, 2 or more")
+        whole = self.hidden >= 1 and self.hidden % self.head == 0
+        _check(whole, self, "hidden", f"a multiple of head ({self.head})")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stretch of training with one mixture of data and one learning-rate schedule."""
+
+    name: str
+    blocks: int
+    muon: float
+    """Peak learning rate of the matrices."""
+    adamw: float
+    """Peak learning rate of everything else."""
+    mixture: Mixture = field(default_factory=Mixture)
+    warmup: int = 50
+    """Steps."""
+    decay_from: float = 0.5
+    """Share of the stage after which the rate falls linearly, to `floor` of its peak."""
+    floor: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check(self.blocks >= 1, self, "blocks", "1 or more")
+        _check(0 <= self.muon < inf, self, "muon", "0 or more and finite")
+        _check(0 <= self.adamw < inf, self, "adamw", "0 or more and finite")
+        _check(self.warmup >= 0, self, "warmup", "0 or more")
+        _check(0 <= self.decay_from <= 1, self, "decay_from", "a share from 0 to 1")
+        _check(0 <= self.floor <= 1, self, "floor", "a share from 0 to 1")
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the peak learning rates at one step of all the stage has."""
+        rise = min(1.0, (step + 1) / max(self.warmup, 1))
+        done = step / steps
+        if done <= self.decay_from:
+            return rise
+        return rise * max(self.floor, (1 - done) / (1 - self.decay_from))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole training run."""
+
+    stage: tuple[Stage, ...]
+    shape: Shape = field(default_factory=Shape)
+    start: str = ""
+    """A checkpoint folder of this shape to start from, instead of random weights."""
+    batch: int = 1920
+    """Tokens per step, padding included."""
+    block: int = 500
+    """Steps per block, which is also the distance between checkpoints."""
+    threads: int = 1
+    compile: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(len(self.stage) >= 1, self, "stage", "one or more")
+        _check(self.batch >= SHORTEST, self, "batch", f"{SHORTEST} or more")
+        _check(self.block >= 1, self, "block", "1 or more")
+        _check(self.threads >= 1, self, "threads", "1 or more")
+        _check(0 <= self.seed < 2**63, self, "seed", "from 0 to 2**63 - 1")
+        room = self.shape.context
+        _check(
+            self.batch <= room, self, "batch", f"at most shape.context ({room}), as a row may be"
+        )
