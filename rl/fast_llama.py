@@ -6,6 +6,8 @@ once instead of once per row length. Padding is at the end of a row, where causa
 looks.
 """
 
+import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
+from reason.errors import UsageError
 from rl.batches import IGNORE
 
 FUSED_FROM = 640
@@ -24,6 +27,13 @@ class FastLlama:
     """`loss(inputs, labels)` of a LlamaForCausalLM with as many key heads as query heads."""
 
     def __init__(self, model: LlamaForCausalLM, dtype: torch.dtype, compiled: bool = True) -> None:
+        """Raises UsageError where nothing can be compiled."""
+        compiler = os.environ.get("CXX", "g++")  # as torch.compile looks for it
+        if compiled and shutil.which(compiler) is None:
+            raise UsageError(
+                f"compile is true, but there is no C++ compiler {compiler}: install it, name "
+                "another one in CXX, or give compile=false"
+            )
         self.model, self.dtype = model, dtype
         config = model.config
         self.head = config.hidden_size // config.num_attention_heads

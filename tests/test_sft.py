@@ -213,6 +213,15 @@ def test_a_terminal_is_told_what_goes_on_and_for_how_long(tmp_path: Path) -> Non
     assert again.file.getvalue().startswith(f"3 blocks of 20 steps into {tmp_path}, 3 done")
 
 
+def test_without_a_compiler_it_is_said_how_to_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/no/such/c++")
+    with pytest.raises(UsageError, match=r"no C\+\+ compiler /no/such/c\+\+.*give compile=false"):
+        train(recipe(compile=True), tmp_path, QUIET)
+    train(recipe(), tmp_path, QUIET)
+
+
 def test_a_folder_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"cannot write .*file/run: Not a directory"):
