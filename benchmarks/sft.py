@@ -19,9 +19,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from rl.batches import Batch, block
-from rl.sft import Recipe, Stage, Training, new_model
-from rl.traces import Mixture
+from rl.batches import IGNORE, Batch, block
+from rl.model import new_model
+from rl.recipe import Mixture, Recipe, Shape, Stage
+from rl.sft import Training
 
 MIXTURE = Mixture(serial=0.6)
 TOKENS = 1920
@@ -35,6 +36,16 @@ def ours(training: Training, batches: list[Batch]) -> float:
     return sum(batch.tokens for batch in batches) / (time.perf_counter() - start)
 
 
+def rows_of(batches: list[Batch]) -> list[dict[str, list[int]]]:
+    """The examples of some batches as SFTTrainer wants them: it shifts the labels itself."""
+    return [
+        {"input_ids": [*ids[:end], labels[end - 1]], "labels": [IGNORE, *labels[:end]]}
+        for batch in batches
+        for ids, labels in zip(batch.inputs.tolist(), batch.labels.tolist(), strict=True)
+        for end in [len(labels) - next(i for i, x in enumerate(reversed(labels)) if x != IGNORE)]
+    ]
+
+
 def theirs(batches: list[Batch]) -> float:
     """Tokens per second of SFTTrainer on the same rows, from its own clock of the train loop."""
     from datasets import Dataset
@@ -43,18 +54,12 @@ def theirs(batches: list[Batch]) -> float:
 
     from rl.vocabulary import save_tokenizer
 
-    rows = [
-        {"input_ids": ids[: length + 1].tolist(), "labels": labels[: length + 1].tolist()}
-        for batch in batches
-        for ids, labels in zip(batch.inputs, batch.labels, strict=True)
-        for length in [int((ids != 0).sum())]
-    ]
-    rows.sort(key=lambda row: len(row["input_ids"]))
+    rows = sorted(rows_of(batches), key=lambda row: len(row["input_ids"]))
     per_step = max(1, len(rows) // len(batches))
     with tempfile.TemporaryDirectory() as folder:
         save_tokenizer(Path(folder))
         trainer = SFTTrainer(
-            model=new_model(Recipe(()).shape, 0),
+            model=new_model(Shape(), 0),
             args=SFTConfig(
                 folder,
                 per_device_train_batch_size=per_step,
