@@ -75,7 +75,7 @@ class AdaptiveParallel:
             engine.append(thread, report)
             return await self._think(engine, syntax, thread, sampling, spawned + 1, level)
         before = engine.locate(thread, syntax.block(turn.text))
-        after = engine.fork(thread, before)
+        after = engine.fork(thread, before, continues=True)
         engine.append(after, report)
         try:
             return await self._think(engine, syntax, after, sampling, spawned + 1, level)

@@ -59,12 +59,17 @@ class Engine:
             raise ValueError("a run has one root, which is open already")
         return self._open("0", model, prompt=self._encode(prompt, model))
 
-    def fork(self, thread: Thread, kept: int | None = None) -> Thread:
-        """A child that sees the parent's context: its first `kept` tokens, or all of it."""
+    def fork(self, thread: Thread, kept: int | None = None, *, continues: bool = False) -> Thread:
+        """A child that sees the parent's context: its first `kept` tokens, or all of it.
+
+        One that `continues` goes on in the parent's place: no other line of reasoning, so that
+        budget and account do not count it.
+        """
         kept = thread.length if kept is None else kept
         if not 0 < kept <= thread.length:
             raise ValueError(f"kept must be in 1..{thread.length}, got {kept}")
-        return self._open(self._child_id(thread), thread.model, parent=thread, kept=kept)
+        name = self._child_id(thread)
+        return self._open(name, thread.model, parent=thread, kept=kept, continues=continues)
 
     def spawn(self, thread: Thread, prompt: Prompt, model: str | None = None) -> Thread:
         """A child that starts afresh from its own prompt, on another model if asked."""
@@ -231,14 +236,15 @@ class Engine:
         *,
         parent: Thread | None = None,
         kept: int = 0,
+        continues: bool = False,
         prompt: Sequence[int] = (),
     ) -> Thread:
-        full = self.ledger.full(parent.depth + 1 if parent else 0)
+        full = None if continues else self.ledger.full(parent.depth + 1 if parent else 0)
         if full:
             raise self.exceed(full)
         if parent:
             self._steering.check(parent)
-        thread = self._journal.opened(thread_id, model, parent, kept)
+        thread = self._journal.opened(thread_id, model, parent, kept, continues)
         if prompt:
             self._journal.added(thread, "prompt", self._backend(model).decode(prompt), prompt)
         return thread

@@ -24,6 +24,8 @@ class Opened(_Event, frozen=True, kw_only=True, tag="opened"):
     model: str
     parent: str | None = None
     kept: int = 0
+    continues: bool = False
+    """A fork that goes on in the place of its parent: the same line of reasoning."""
 
 
 class Tokens(_Event, frozen=True, kw_only=True, tag="tokens"):

@@ -29,9 +29,19 @@ class Journal:
         """Seconds since the run began."""
         return self._clock() - self._born
 
-    def opened(self, thread_id: str, model: str, parent: Thread | None, kept: int) -> Thread:
-        above = parent.id if parent else None
-        self._tell(Opened(thread=thread_id, model=model, parent=above, kept=kept, at=self.now()))
+    def opened(
+        self, thread_id: str, model: str, parent: Thread | None, kept: int, continues: bool
+    ) -> Thread:
+        self._tell(
+            Opened(
+                thread=thread_id,
+                model=model,
+                parent=parent.id if parent else None,
+                kept=kept,
+                continues=continues,
+                at=self.now(),
+            )
+        )
         return self.tree[thread_id]
 
     def added(self, thread: Thread, origin: Origin, text: str, ids: Sequence[int]) -> None:

@@ -22,6 +22,7 @@ class Budget:
     context: float = inf
     """Tokens of any single sequence, prompt included."""
     threads: float = inf
+    """Lines of reasoning: a thread that goes on in its parent's place is none of its own."""
     depth: float = inf
     """Levels below the root."""
     seconds: float = inf
@@ -44,12 +45,14 @@ class Ledger:
     """How many of these a prefix cache answered, as far as models told: not where they were cut
     off."""
     threads: int = 0
+    """Lines of reasoning, as the budget counts them."""
     peak_threads: int = 0
     """Most threads alive, opened and not closed, at the same moment."""
     ttft: float | None = None
     """Seconds to the first sampled token."""
     seconds: float = 0.0
     _alive: int = 0
+    _continuing: set[str] = field(default_factory=set)
 
     def apply(self, event: Event) -> None:
         """Fold one event in."""
@@ -62,11 +65,13 @@ class Ledger:
                     self.ttft = first if self.ttft is None else min(self.ttft, first)
                 self.prompt_tokens += event.prompt_tokens
                 self.cached_tokens += event.cached_tokens
+        elif isinstance(event, Opened) and event.continues:
+            self._continuing.add(event.thread)  # as long as the thread it continues is open
         elif isinstance(event, Opened):
             self.threads += 1
             self._alive += 1
             self.peak_threads = max(self.peak_threads, self._alive)
-        elif isinstance(event, Closed):
+        elif isinstance(event, Closed) and event.thread not in self._continuing:
             self._alive -= 1
 
     def room(self, thread: Thread) -> tuple[float, str]:

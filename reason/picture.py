@@ -76,12 +76,12 @@ class Picture:
         watch = self.watch
         seconds = self.now() if self.now and watch.alive else watch.at
         rate = watch.tokens / seconds if seconds > 0 else 0
-        alive = f"{watch.alive}/{len(watch.lines)}" if watch.alive else f"{len(watch.lines)}"
+        alive = f"{watch.alive}/{watch.threads}" if watch.alive else f"{watch.threads}"
         facts = {
             "s": f"{seconds:.1f}",
             "tokens": f"{watch.tokens:,}",
             "tokens/s": f"{rate:,.0f}",
-            "thread" if len(watch.lines) == 1 else "threads": alive,
+            "thread" if watch.threads == 1 else "threads": alive,
             "critical path": f"{watch.clock():,}",
         }
         left = Text().append(clean(self.method), "bold cyan")

@@ -36,6 +36,8 @@ class ThreadTree:
                 event.model,
                 parent,
                 event.kept,
+                event.continues,
+                parent.depth + (not event.continues) if parent else 0,
                 clock=parent.clock if parent else 0,
                 length=event.kept,
             )

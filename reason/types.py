@@ -92,6 +92,10 @@ class Thread:
     parent: "Thread | None" = None
     kept: int = 0
     """How many tokens of the parent's context it sees: 0 for a spawned thread."""
+    continues: bool = False
+    """Goes on in its parent's place: with it, one line of reasoning."""
+    depth: int = 0
+    """Levels below the root; one that goes on in its parent's place is on its parent's."""
     segments: list[Segment] = field(default_factory=list)
     finish: Finish | None = None
     clock: int = 0
@@ -118,10 +122,6 @@ class Thread:
     def text(self) -> str:
         """What this thread added itself, prompt excluded."""
         return "".join(s.text for s in self.segments if s.origin != "prompt")
-
-    @property
-    def depth(self) -> int:
-        return self.id.count(".")
 
 
 @dataclass(frozen=True, slots=True)

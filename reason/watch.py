@@ -21,11 +21,10 @@ class Line:
     born: int
     """The clock at which it began."""
     clock: int
-    length: int
     level: int = 0
     """Threads above it, not counting those in whose place it goes on."""
     continues: bool = False
-    """Goes on in its parent's place: a fork cut back behind what its parent has joined."""
+    """Goes on in its parent's place."""
     forked: bool = False
     label: str = ""
     tail: str = ""
@@ -52,6 +51,8 @@ class Watch:
     def __init__(self) -> None:
         self.lines: dict[str, Line] = {}
         self.tokens = 0
+        self.threads = 0
+        """Lines of reasoning: one that goes on in its parent's place is none of its own."""
         self.alive = 0
         self.at = 0.0
         self.winners: set[str] = set()
@@ -70,24 +71,24 @@ class Watch:
             self._join(line, [self.lines[child] for child in event.children])
         elif isinstance(event, Closed):
             line.finish, line.detail, line.writing = event.finish, clean(event.detail), False
-            self.alive -= 1
+            self.alive -= not line.continues
         else:
             line.notes[clean(event.name)] = _value(event.value)
 
     def _open(self, event: Opened) -> None:
         parent = self.lines[event.parent] if event.parent is not None else None
         clock = parent.clock if parent else 0
-        line = Line(event.thread, parent, clock, clock, event.kept, touched=event.at)
+        line = Line(event.thread, parent, clock, clock, touched=event.at)
         if parent:
             parent.children.append(line)
             line.forked = event.kept > 0
-            line.continues = bool(parent.joined) and 0 < event.kept < parent.length
+            line.continues = event.continues
             line.level = parent.level + (not line.continues)
         self.lines[event.thread] = line
-        self.alive += 1
+        self.threads += not line.continues
+        self.alive += not line.continues
 
     def _add(self, line: Line, event: Tokens) -> None:
-        line.length += len(event.ids)
         if event.origin == "prompt":
             line.label = label(event.text)
             return

@@ -40,7 +40,8 @@ def test_tags_spawn_and_join() -> None:
     assert done.tree["0.2"].ids[: done.tree["0.2"].kept] == before
     block = len(f"I split: {spawn('do a', 'do b')}")
     assert done.tree.critical_path == block + len("<result>7</result>") + len(FINAL)
-    assert [t.depth for t in done.tree] == [0, 1, 1, 1]
+    assert [t.depth for t in done.tree] == [0, 1, 1, 0]
+    assert [t.continues for t in done.tree] == [False, False, False, True]
 
 
 def test_an_answer_in_a_childs_report_is_not_the_threads_own() -> None:
@@ -132,6 +133,27 @@ def test_a_thread_that_always_spawns_is_stopped_after_its_rounds(splice: str) ->
     each = len("go " + spawn("do a"))
     assert done.tree.critical_path == 3 * each + 2 * len("<result>1</result>")
     assert done.result.thread == {"append": "0", "replace": "0.1.1"}[splice]
+
+
+@pytest.mark.parametrize("splice", ["append", "replace"])
+@pytest.mark.parametrize("limit", [{}, {"depth": 1}, {"threads": 5}, {"depth": 1, "threads": 5}])
+def test_a_thread_that_goes_on_after_a_join_is_no_other_thread(
+    splice: str, limit: dict[str, int]
+) -> None:
+    def script(context: str, params: SamplingParams) -> str:
+        if context.startswith("<user>do "):
+            return "<result>1</result>"
+        rounds = context.partition("</user>")[2].count("<join>\n<result>")
+        return FINAL if rounds == 2 else spawn("do a", "do b")
+
+    method = replace(TAGS, splice=splice)  # type: ignore[arg-type]
+    done = run(method, ScriptedBackend(script, chunk=64), budget=Budget(**limit))
+    assert done.result is not None
+    assert (done.result.answer, done.error, done.limit) == ("7", None, None)
+    assert (done.ledger.threads, done.ledger.peak_threads) == (5, 3)
+    assert sorted(t.depth for t in done.tree if not t.continues) == [0, 1, 1, 1, 1]
+    assert run(method, ScriptedBackend(script), budget=Budget(threads=4)).limit == "threads"
+    assert run(method, ScriptedBackend(script), budget=Budget(depth=0)).limit == "depth"
 
 
 def test_no_spawning_at_all() -> None:

@@ -20,7 +20,15 @@ values = st.recursive(
     max_leaves=8,
 )
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Opened, thread=text, at=seconds, model=text, parent=st.none() | text, kept=count),
+    st.builds(
+        Opened,
+        thread=text,
+        at=seconds,
+        model=text,
+        parent=st.none() | text,
+        kept=count,
+        continues=st.booleans(),
+    ),
     st.builds(
         Tokens,
         thread=text,

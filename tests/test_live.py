@@ -212,7 +212,10 @@ def histories(draw: st.DrawFn) -> list[Event]:
                 child = f"{thread}.{sum(i.rpartition('.')[0] == thread for i in ids)}"
                 ids.append(child)
                 kept = draw(st.integers(0, 3))
-                events.append(Opened(thread=child, model="m", parent=thread, kept=kept))
+                on = draw(st.booleans())
+                events.append(
+                    Opened(thread=child, model="m", parent=thread, kept=kept, continues=on)
+                )
             case 1 | 2:
                 origin = draw(st.sampled_from(["prompt", "sampled", "injected"]))
                 events.append(
