@@ -30,7 +30,8 @@ class AdaptiveParallel:
     """Most children of one spawn; more are left out."""
     splice: Literal["replace", "append"] = "replace"
     """Whether the join block takes the place of the spawn block, as in APR's release, or follows
-    it. Replacing goes on in a fork that was cut at the token before the block."""
+    it. Replacing goes on in a fork that was cut at the token before the block; a turn in which no
+    task could be read keeps its text."""
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=0.0)
     child_sampling: SamplingParams | None = None
@@ -57,8 +58,9 @@ class AdaptiveParallel:
         level: int,
     ) -> Thread:
         """Write, and whenever the text asks for it, spawn and join; the thread that ends it."""
-        turn = await engine.generate(thread, sampling.but(stop=syntax.stops))
-        if turn.stopped_at is None:
+        stops = dict.fromkeys((*syntax.stops, *sampling.stop))
+        turn = await engine.generate(thread, sampling.but(stop=tuple(stops)))
+        if turn.stopped_at not in syntax.stops:
             return thread
         if spawned == self.rounds or level == self.depth:
             engine.note(thread, "spawn refused", f"after {spawned} rounds, at level {level}")

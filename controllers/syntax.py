@@ -47,7 +47,8 @@ class Syntax(Protocol):
         ...
 
     def block(self, text: str) -> int:
-        """Where the spawn block that `text` ends with begins."""
+        """Where that begins in `text` which the join block takes the place of: the spawn block
+        that it ends with; its end if there is none with a task in it."""
         ...
 
     def tasks(self, text: str) -> list[Task]:
@@ -99,8 +100,10 @@ class TagSyntax:
         )
 
     def block(self, text: str) -> int:
-        start = text.rfind("<spawn>")
-        return start if start >= 0 else max(text.rfind("<join>"), 0)
+        if self.tasks(text):
+            return text.rindex("<spawn>")
+        begun = text.rfind("<join>")  # by a model that would write the results itself
+        return begun if begun >= 0 else len(text)
 
     def tasks(self, text: str) -> list[Task]:
         _, opened, block = text.rpartition("<spawn>")
@@ -144,7 +147,7 @@ class CountdownSyntax:
         return f"<bos> <sub> {task.message} <go>"
 
     def block(self, text: str) -> int:
-        return 0
+        return 0  # these models write nothing else in a turn that ends with a spawn
 
     def tasks(self, text: str) -> list[Task]:
         found = re.findall(rf"({_STEP}) <spawn> (\d+(?: \d+)*?)(?= {_STEP} <spawn>| <join>)", text)

@@ -79,6 +79,51 @@ def test_blocks_that_are_not_well_formed(
     assert "made up" not in "".join(t.text for t in done.tree)
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("x = 5, y = 7. No need for </spawn>", "x = 5, y = 7. No need for </spawn>"),
+        ("I could <spawn> but x = 5. Done </spawn>", "I could <spawn> but x = 5. Done </spawn>"),
+        ("I could <spawn> but x = 5. No <join>", "I could <spawn> but x = 5. No "),
+        ("x = 5. <spawn>do a, do b</spawn>", "x = 5. <spawn>do a, do b</spawn>"),
+        ("No <spawn> yet: " + spawn("do a"), "No <spawn> yet: "),
+        ("x = 5. <spawn><task>do a</task><join>", "x = 5. "),
+    ],
+)
+def test_only_a_block_with_tasks_is_replaced(written: str, kept: str) -> None:
+    done = run(TAGS, tagged(written))
+    assert done.result is not None and done.result.answer == "7"
+    thread = done.tree[done.result.thread]
+    context = "".join(map(chr, thread.ids))
+    prompt, report = done.tree.root.segments[0].text, thread.segments[0].text
+    assert context == prompt + kept + report + FINAL
+    assert report.startswith("\n<join>\n") and report.endswith("</join>\n")
+
+
+def test_stop_strings_of_the_sampling_end_a_thread_as_they_do_in_other_methods() -> None:
+    asked: dict[str, tuple[str, ...]] = {}
+
+    def script(context: str, params: SamplingParams) -> str:
+        asked[context[:8]] = params.stop
+        if context.startswith("<user>do"):
+            return "<result>1 END not this: <spawn>"
+        if "<join>\n<result>" in context.partition("</user>")[2]:
+            return FINAL + " END nor this"
+        return spawn("do a")
+
+    sampling = TAGS.sampling.but(stop=("END", "<join>"))
+    child = TAGS.sampling.but(stop=("not",))
+    done = run(replace(TAGS, sampling=sampling, child_sampling=child), ScriptedBackend(script))
+    assert asked == {
+        "<user>Q\n": ("</spawn>", "<join>", "END"),
+        "<user>do": ("</spawn>", "<join>", "not"),
+    }
+    assert done.result == Result("7", "0.1")
+    assert done.tree["0.0"].text == "<result>1 END not"
+    assert done.tree["0.1"].segments[-1].text == FINAL + " END"
+    assert done.tree.notes == []
+
+
 def test_a_spawn_bomb_is_cut_to_size() -> None:
     method = replace(TAGS, sampling=SamplingParams(max_tokens=100_000))
     done = run(method, tagged(spawn(*(f"do {i}" for i in range(1000)))))
