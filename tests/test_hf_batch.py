@@ -146,6 +146,32 @@ def test_memory_for_finished_sequences_is_bounded() -> None:
     run(fresh.close())
 
 
+def test_a_long_prompt_waits_for_room_instead_of_exceeding_it() -> None:
+    per_token = 2 * 2 * 2 * 16 * 4
+    budget = 8 * 256 * per_token
+    model = tiny.model("llama", max_position_embeddings=2048)
+    expected = reference(model, prompt(1, 1500), 5)
+    backend = HFBackend(model, tiny.words(), cache_gib=budget / 2**30)
+
+    async def main() -> list[Whole]:
+        short = [
+            asyncio.create_task(collect(backend, prompt(n, 9), GREEDY.but(max_tokens=200)))
+            for n in range(2, 8)
+        ]
+        while len(backend._model.cache.live) < 6:
+            await asyncio.sleep(0.001)
+        long = collect(backend, prompt(1, 1500), GREEDY.but(max_tokens=5))
+        late = collect(backend, prompt(9, 9), GREEDY)
+        return await asyncio.gather(long, late, *short)
+
+    wholes = run(main())
+    assert wholes[0].ids == expected
+    assert [len(w.ids) for w in wholes[1:]] == [40] + [200] * 6
+    cache = backend._model.cache
+    assert sum(t.numel() * t.element_size() for t in (*cache.keys, *cache.values)) <= budget
+    run(backend.close())
+
+
 def test_after_a_long_sequence_short_ones_run_side_by_side_again() -> None:
     per_token = 2 * 2 * 2 * 16 * 4
     model = tiny.model("llama", max_position_embeddings=2048)
@@ -234,6 +260,7 @@ def test_a_model_that_fails_ends_its_requests_and_may_recover() -> None:
 
     failures = asyncio.run(main())
     assert all(isinstance(failure, BackendError) for failure in failures)
+    assert len({id(failure) for failure in failures}) == 6  # each has a traceback of its own
     assert "the model failed" in str(failures[0]) and backend.running == 0
     model.lm_head.weight = whole
     recovered = run(collect(backend, prompt(1, 20), GREEDY))

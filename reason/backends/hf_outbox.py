@@ -4,7 +4,6 @@ import asyncio
 import time
 
 from reason.backends.hf_request import Delivery, Request
-from reason.errors import BackendError
 from reason.types import Finish
 
 _PATIENCE = 0.02
@@ -27,7 +26,7 @@ class Outbox:
         news.ids.append(token)
         news.logprobs.append(logprob)
 
-    def ended(self, request: Request, finish: Finish, error: BackendError | None) -> None:
+    def ended(self, request: Request, finish: Finish, error: str) -> None:
         request.news.finish, request.news.error = finish, error
         if request not in self._waiting:
             self._waiting.append(request)

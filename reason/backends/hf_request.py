@@ -17,7 +17,8 @@ class Delivery:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: Finish | None = None
-    error: BackendError | None = None
+    error: str = ""
+    """What to raise, with finish "error"."""
 
 
 class Part(NamedTuple):
@@ -98,6 +99,6 @@ class Request:
             news.ids += later.ids
             news.logprobs += later.logprobs
             news.finish, news.error = later.finish, later.error
-        if news.error is not None:
-            raise news.error
+        if news.error:
+            raise BackendError(news.error)
         return news

@@ -30,9 +30,9 @@ class Owner(Protocol):
 class SlotCache:
     """Keys and values of many sequences, in tensors [slots, heads, width, dim] per layer.
 
-    Slots and width grow by doubling, up to a budget of bytes. A slot without an owner keeps its
-    content until it is the one used longest ago and another sequence needs the room. Live slots
-    are never dropped: they alone can exceed the budget.
+    Slots and their one width grow by doubling, up to a budget of bytes. A slot without an owner
+    keeps its content until it is the one used longest ago and another sequence needs the room.
+    Live slots are never dropped: as they grow, they alone can exceed the budget.
     """
 
     def __init__(self, budget: int, limit: int, context: int) -> None:
@@ -154,11 +154,16 @@ class SlotCache:
             kept[slot] = 0
         self.length[slot] = 0
 
+    def fits(self, need: int) -> bool:
+        """Whether the budget lets one more sequence of `need` tokens in beside the live ones."""
+        live = len(self.live)
+        return need <= self.width or not live or self._affordable(self._wider(need)) > live
+
     def widen(self, need: int) -> None:
         """Make room for sequences of `need` tokens."""
         if need <= self.width:
             return
-        width = tiles(max(need, min(2 * self.width, self.context)))
+        width = self._wider(need)
         keep = self._by_worth()
         slots = max(len(self.live), min(len(keep), self._affordable(width)), 1)
         self._resize(sorted(keep[:slots]), slots, width)
@@ -206,6 +211,9 @@ class SlotCache:
             self._resize(list(range(first)), slots, width)
             return first
         return min(idle, key=self._used.__getitem__, default=None)
+
+    def _wider(self, need: int) -> int:
+        return tiles(max(need, min(2 * self.width, self.context)))
 
     def _affordable(self, width: int) -> int:
         """How many slots of this width the budget holds."""

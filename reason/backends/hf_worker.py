@@ -87,7 +87,7 @@ class Worker:
             with self._changed:
                 unforeseen, self._closed = not self._closed, True
             if unforeseen:
-                self._fail(BackendError("the model's worker thread ended; see its traceback"))
+                self._everyone("error", "the model's worker thread ended; see its traceback")
 
     def _wait(self) -> bool:
         """Wait until there is something to do, and put new requests in line; False when closed."""
@@ -113,7 +113,7 @@ class Worker:
             if parts or column:
                 self._run(parts, column)
         except RuntimeError as error:  # what torch raises, running out of memory included
-            self._fail(BackendError(f"the model failed: {first_line(error)}"))
+            self._everyone("error", f"the model failed: {first_line(error)}")
             self._model.cache.reset()
         self._outbox.send()
 
@@ -131,6 +131,8 @@ class Worker:
                 if request.cancelled:
                     continue
                 waiting.append(entry)
+                if not self._model.cache.fits(len(request.ids) + 1):
+                    break  # nobody overtakes, or it might wait forever
                 most = len(request.ids) if request.scored is None else request.scored
                 cached = self._model.cache.place(request, request.ids, most - 1)
                 if cached is not None:
@@ -225,9 +227,9 @@ class Worker:
             f"the model failed: a log-probability is {logprob}; its weights are damaged, or their "
             "type is too small for what it computes (dtype=float32 is not)"
         )
-        self._end(request, "error", BackendError(message))
+        self._end(request, "error", message)
 
-    def _end(self, request: Request, finish: Finish, error: BackendError | None = None) -> None:
+    def _end(self, request: Request, finish: Finish, error: str = "") -> None:
         self._outbox.ended(request, finish, error)
         self._leave(request)
 
@@ -236,7 +238,7 @@ class Worker:
             self._live.remove(request)
             self._model.cache.leave(request.slot)
 
-    def _everyone(self, finish: Finish, error: BackendError | None = None) -> None:
+    def _everyone(self, finish: Finish, error: str = "") -> None:
         """End all requests alike."""
         with self._changed:
             waiting = [*self._arrived, *(request for _, _, request in self._queue)]
@@ -244,6 +246,3 @@ class Worker:
         for request in [*self._live, *waiting]:
             self._end(request, finish, error)
         self._outbox.send()
-
-    def _fail(self, error: BackendError) -> None:
-        self._everyone("error", error)
