@@ -106,16 +106,19 @@ class Server:
             async with self._sent(path, body):
                 pass
 
-    async def events(self, path: str, body: object) -> AsyncGenerator[bytes, None]:
-        """The data of each server-sent event. Raises Busy before the first, and BackendError."""
+    async def events(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
+        """The data of server-sent events, of as many at once as have come since the last were read.
+
+        Raises Busy before the first, and BackendError.
+        """
         begun, rest = False, b""
         async with self._sent(path, body, lambda: begun) as response:
             async for piece in response.content.iter_any():
                 *whole, rest = (rest + piece).split(b"\n\n")
-                for event in whole:
-                    begun = True
-                    if event.startswith(b"data: ") and event != b"data: [DONE]":
-                        yield event[6:]
+                begun = begun or bool(whole)
+                data = [e[6:] for e in whole if e.startswith(b"data: ") and e != b"data: [DONE]"]
+                if data:
+                    yield data
 
     def patience(self) -> Patience:
         return Patience(self.url, self._patience)

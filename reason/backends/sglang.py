@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from reason.backends.base import Chunk, Info, Usage
+from reason.backends.checkpoint import replacement
 from reason.backends.detokenize import Detokenizer
 from reason.backends.http import BUSY, Busy, Server
 from reason.backends.sglang_handshake import greet
@@ -16,8 +17,8 @@ from reason.backends.sglang_wire import (
     Error,
     Event,
     Reason,
-    decode_event,
     finish_of,
+    read,
     sampling,
     values,
 )
@@ -122,27 +123,27 @@ class SGLangBackend:
         try:
             async with aclosing(self._server.events("/generate", {**body, "rid": rid})) as events:
                 async for data in events:
-                    event = decode_event(data)
-                    meta, reason = event.meta_info, event.meta_info.finish_reason
-                    if event.failure:
-                        done = True
-                        raise self._failed(event.failure, len(sampled))
-                    seen = 0 if self._is.incremental else len(sampled)
-                    new = event.output_ids[seen:]
-                    sampled += new
-                    done = reason is not None
-                    finish, stopped_at = finish_of(reason, sampled, params, self.decode)
-                    yield Chunk(
-                        text.push(new, done),
-                        tuple(new),
-                        values(meta.output_token_logprobs, seen, len(new), self.url),
-                        finish,
-                        stopped_at,
-                        Usage(len(ids), meta.cached_tokens) if done else None,
-                        event.version,
-                    )
-                    if done:
-                        return
+                    for event in read(data, self._is.incremental):
+                        meta, reason = event.meta_info, event.meta_info.finish_reason
+                        if event.failure:
+                            done = True
+                            raise self._failed(event.failure, len(sampled))
+                        seen = 0 if self._is.incremental else len(sampled)
+                        new = event.output_ids[seen:]
+                        sampled += new
+                        done = reason is not None
+                        finish, stopped_at = finish_of(reason, sampled, params, self.decode)
+                        yield Chunk(
+                            text.push(new, done),
+                            tuple(new),
+                            values(meta.output_token_logprobs, seen, len(new), self.url),
+                            finish,
+                            stopped_at,
+                            Usage(len(ids), meta.cached_tokens) if done else None,
+                            event.version,
+                        )
+                        if done:
+                            return
             raise BackendError(f"{self.url} ended an answer without a reason")
         except msgspec.MsgspecError as error:
             raise BackendError(f"{self.url} sent what SGLang does not send: {error}") from None
@@ -180,16 +181,20 @@ class SGLangBackend:
     async def update_weights(self, path: str, version: int) -> None:
         """Load the weights of a checkpoint folder that the server can read; the cache is dropped.
 
-        Chunks carry `version` from then on. Raises BackendError, and the old weights stay.
+        Chunks carry `version` from then on. Where the folder lies here, too, it is looked at first:
+        a tensor of another shape would end the server, one that is missing would keep its old
+        value. Raises BackendError, and the old weights stay.
         """
+        served = await asyncio.to_thread(self._server.ask, "/model_info")
+        wrong = replacement(path, served["model_path"])
+        if wrong:
+            raise BackendError(f"{self.url} was not asked to load {path}: {wrong}")
         body = {"model_path": path, "weight_version": str(version), "flush_cache": True}
-        said = await self._server.post("/update_weights_from_disk", body)
-        if not said.get("success"):
-            raise BackendError(f"{self.url} did not load {path}: {said.get('message')}")
+        await self._server.post("/update_weights_from_disk", body)
 
     async def pause(self) -> None:
-        """Stop decoding; running requests wait where they are."""
-        await self._server.post("/pause_generation", {"mode": "in_place"})
+        """Stop decoding; running requests wait, and their cache is freed: weights may change."""
+        await self._server.post("/pause_generation", {"mode": "retract"})
 
     async def resume(self) -> None:
         """Go on decoding."""

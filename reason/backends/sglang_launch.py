@@ -29,6 +29,8 @@ CPU = {
 """What a server needs on a machine without a GPU, unless the user says otherwise."""
 TAIL = 12
 """Lines of the log that are shown if it dies."""
+WIDTH = 300
+"""Characters of each: one of them is all the server's settings."""
 
 
 class ServerProcess:
@@ -43,7 +45,7 @@ class ServerProcess:
             raise UsageError(f"no Python at {python!r}; give python=PATH, of one that has sglang")
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if folder.is_dir() else model
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         handle, name = tempfile.mkstemp(".log", "reason-sglang-")
         os.close(handle)
@@ -102,7 +104,8 @@ class ServerProcess:
             text = self.log.read_text(errors="replace")
         except FileNotFoundError:
             return ""
-        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+        said = [line[:WIDTH] for line in text.splitlines() if line.strip()]
+        return "\n".join(said[-lines:])
 
     def _healthy(self) -> bool:
         try:
@@ -146,7 +149,8 @@ class LaunchedSGLang(SGLangBackend):
         self.process.log.unlink(missing_ok=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -71,7 +71,26 @@ def values(found: Logprobs | None, start: int, count: int, url: str) -> tuple[fl
     return tuple(said)  # type: ignore[arg-type]
 
 
-decode_event = msgspec.json.Decoder(Event).decode
+_decode = msgspec.json.Decoder(Event).decode
+
+
+def read(data: Sequence[bytes], incremental: bool) -> list[Event]:
+    """What came at once, as one event, so that a client that falls behind catches up; a failure
+    stands alone, after it. Raises msgspec.MsgspecError for what is no event.
+    """
+    *before, last = map(_decode, data if incremental else data[-1:])
+    if before and last.failure:
+        return [_together(before), last]
+    return [_together([*before, last])]
+
+
+def _together(events: Sequence[Event]) -> Event:
+    last = events[-1]
+    if len(events) > 1:
+        last.output_ids = [id for event in events for id in event.output_ids]
+        logprobs = [event.meta_info.output_token_logprobs or [] for event in events]
+        last.meta_info.output_token_logprobs = [each for some in logprobs for each in some]
+    return last
 
 
 def finish_of(
