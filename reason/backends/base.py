@@ -56,6 +56,12 @@ class Info:
     """When the same ids, parameters and seed give the same tokens, whatever runs beside them."""
     grammar: str = ""
     """Name of the thread grammar the model was trained on; empty for a general chat model."""
+    token_ids: bool = True
+    """Whether ids are the model's own tokens, with their logprobs. If not, they stand for pieces of
+    text, and a thread is a chat and one answer: it cannot be added to, gone on with or trained on.
+    """
+    scores: bool = True
+    """Whether `score` works."""
 
     def check(self, ids: Sequence[int]) -> None:
         """Raise BackendError for ids that are not the model's, or none at all."""

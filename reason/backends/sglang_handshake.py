@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transformers import PretrainedConfig
-
 from reason.backends.base import Info
 from reason.backends.http import HANDSHAKE, Server
-from reason.backends.tokenizer import Tokenizer, load_tokenizer
+from reason.backends.tokenizer import Tokenizer, load_config, load_tokenizer
 from reason.errors import BackendError, UsageError
 
 TESTED = ("0.5.23",)
@@ -72,7 +70,7 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
             f"{url} returns logprobs after temperature, not the model's own: start it with "
             "SGLANG_RETURN_ORIGINAL_LOGPROB=1"
         )
-    config = _config(source)
+    config = load_config(source)
     info = Info(
         model=served,
         tokenizer=source,
@@ -134,15 +132,6 @@ def _reproducible(settings: Mapping[str, Any]) -> Literal["always", "greedy", "n
     if settings["enable_deterministic_inference"]:
         return "always"
     return "greedy" if settings["attention_backend"] == "torch_native" else "never"
-
-
-def _config(source: str) -> dict[str, Any]:
-    """The model's config beside its tokenizer, if it can be read."""
-    try:
-        found, _ = PretrainedConfig.get_config_dict(source)
-    except OSError:
-        return {}
-    return dict(found)
 
 
 def _warn(text: str) -> None:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from reason.backends.hub import local, missing, unreachable
 from reason.errors import Unsupported, UsageError
@@ -25,6 +26,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if not len(tokenizer):
         raise UsageError(f"the tokenizer of {name} is empty: its files are missing")
     return tokenizer
+
+
+def load_config(name: str) -> dict[str, Any]:
+    """Of the model that lies beside a tokenizer, if it can be read."""
+    try:
+        found, _ = PretrainedConfig.get_config_dict(name)
+    except OSError:
+        return {}
+    return dict(found)
 
 
 class Tokenizer:
