@@ -30,6 +30,14 @@ class Busy(Exception):
         """Seconds to wait, where the server says so."""
 
 
+class Refused(BackendError):
+    """The server answered with a status that says no."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class Patience:
     """Growing, randomised pauses between attempts, for so many seconds in all."""
 
@@ -79,7 +87,7 @@ class Server:
         except HTTPError as error:
             if optional and error.code == 404:
                 return None
-            raise BackendError(self._refusal(path, error.code, error.read())) from None
+            raise Refused(self._refusal(path, error.code, error.read()), error.code) from None
         except TimeoutError:
             raise BackendError(f"{self.url} did not answer {path} in {HANDSHAKE:g} s") from None
         except OSError as error:
@@ -114,7 +122,8 @@ class Server:
         begun, rest = False, b""
         async with self._sent(path, body, lambda: begun) as response:
             async for piece in response.content.iter_any():
-                *whole, rest = (rest + piece).split(b"\n\n")
+                # Some servers end lines as HTTP does.
+                *whole, rest = (rest + piece).replace(b"\r\n", b"\n").split(b"\n\n")
                 begun = begun or bool(whole)
                 data = [e[6:] for e in whole if e.startswith(b"data: ") and e != b"data: [DONE]"]
                 if data:
@@ -171,7 +180,10 @@ class Server:
             said = body.decode(errors="replace").strip()
         for key in ("error", "message", "detail"):
             said = said.get(key, said) if isinstance(said, dict) else said
-        return f"{self.url}{path} answered {status}: {str(said)[:500]}"
+        text = str(said)
+        for secret in self._headers.values():
+            text = text.replace(secret.removeprefix("Bearer "), "***")
+        return f"{self.url}{path} answered {status}: {text[:500]}"
 
     async def close(self) -> None:
         """Close every connection."""
