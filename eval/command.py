@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eval.folder import read_json
+from eval.item import Item
 from eval.progress import ProgressLine
 from eval.report import table
 from eval.runner import evaluate
-from eval.tasks import TASKS, Item, task_of
+from eval.tasks import KNOWN, task_of
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -31,9 +32,7 @@ def parse_task(text: str) -> tuple[str, int]:
     """The task and its repeats: "countdown4:8" is ("countdown4", 8), "countdown4" once."""
     name, colon, repeats = text.partition(":")
     if not name:
-        raise UsageError(
-            f"which task? for example: reason eval countdown4; there is: {', '.join(TASKS)}"
-        )
+        raise UsageError(f"which task? for example: reason eval countdown4; there is: {KNOWN}")
     if colon and not (repeats.isascii() and repeats.isdecimal() and int(repeats) > 0):
         raise UsageError(f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}")
     return name, int(repeats) if colon else 1

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.folder import discard, settle_config, write_json
+from eval.item import Item
 from eval.manifest import add_session
 from eval.metrics import Metrics, measure
 from eval.samples import Sample, Samples
 from eval.scorers import scorers_of
-from eval.tasks import Item
 from eval.timing import Timing
 from reason.backends.base import Backend
 from reason.errors import BackendError, UsageError

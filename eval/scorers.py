@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import fsum, inf
 
-from eval.tasks import Item
+from eval.item import Item
 from reason.engine import Scorer
 from reason.types import Thread
 

@@ -1,10 +1,12 @@
 """What can be asked: problems by name or from a user's words, as prompts, with their verifiers."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
+from eval.catalog import DATASETS, dataset_of
 from eval.countdown import (
     LARGEST_NUMBER,
     TARGETS,
@@ -14,31 +16,27 @@ from eval.countdown import (
     parse_steps,
     solve,
 )
+from eval.item import Item
 from eval.verifier import fault, possible
 from reason.errors import UsageError
-from reason.types import Prompt
 
+DRAWN = 200
+"""Problems of a task that could go on for ever, where nothing else is said."""
 SMALL = 12
 """Largest number of the problems that people make up."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One problem, ready to be put to a model."""
+class Task(Protocol):
+    """Problems that can be asked for by name."""
 
-    id: str
-    title: str
-    """The problem as a person would write it."""
-    prompt: Prompt
-    """The problem in the words that the model's grammar expects."""
-    fault: Callable[[str | None], str | None]
-    """What is wrong with an answer; None for a right one."""
-    show: Callable[[str], str] = str
-    """An answer as a person would write it."""
+    @property
+    def repeats(self) -> int:
+        """How often each is asked where nothing else is said."""
+        ...
 
-    def verify(self, answer: str | None) -> bool:
-        """Whether the answer is right."""
-        return self.fault(answer) is None
+    def items(self, limit: int | None, seed: int, grammar: str) -> Iterator[Item]:
+        """The first `limit` problems, for a model trained on that grammar."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,15 @@ class Countdown:
     numbers: int = 4
     split: str = "test"
     largest: int = LARGEST_NUMBER
+    repeats: int = 1
 
-    def items(self, limit: int, seed: int, grammar: str) -> Iterator[Item]:
+    def items(self, limit: int | None, seed: int, grammar: str) -> Iterator[Item]:
         """The first `limit` problems of the split; the same for the same seed, any limit.
 
         Drawing takes time. Raises UsageError where there are not as many.
         """
         drawn = 0
+        limit = DRAWN if limit is None else limit
         for problem in islice(generate(self.numbers, self.split, seed, self.largest), limit):
             yield countdown_item(problem, grammar)
             drawn += 1
@@ -70,11 +70,16 @@ TASKS = {
 """Held-out multisets of numbers; `_target`: with held-out targets too; `_small`: from 1 to 12."""
 
 
-def task_of(name: str) -> Countdown:
+KNOWN = ", ".join((*TASKS, *DATASETS, "FILE.jsonl", "FILE.parquet", "NAME@FILE"))
+"""What can be asked for, to show to people; NAME@FILE is a copy of a data set."""
+
+
+def task_of(name: str) -> Task:
     """The task of that name. Raises UsageError naming those that exist."""
-    if name not in TASKS:
-        raise UsageError(f"no task is called {name!r}; there is: {', '.join(TASKS)}")
-    return TASKS[name]
+    found = TASKS.get(name) or dataset_of(name)
+    if found is None:
+        raise UsageError(f"no task is called {name!r}; there is: {KNOWN}")
+    return found
 
 
 _WHOLE = r"[0-9]{1,9}"

@@ -10,9 +10,10 @@ from typing import Any
 
 from controllers.apr import AdaptiveParallel
 from eval.command import resolve
+from eval.item import Item
 from eval.metrics import Metrics
 from eval.runner import OnRow, evaluate
-from eval.tasks import Item, task_of
+from eval.tasks import task_of
 from reason.backends.base import Backend
 from reason.errors import ReasonError
 from reason.ledger import Budget

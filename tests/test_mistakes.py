@@ -70,7 +70,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         (["replay", "x.jsonl", "fast=1"], "unknown key fast"),
         (["eval"], "which task? for example: reason eval countdown4; there is: countdown3, "),
         (["eval", ":2"], "which task?"),
-        (["eval", "aime24"], "no task is called 'aime24'; there is: countdown3"),
+        (["eval", "aime99"], "no task is called 'aime99'; there is: countdown3"),
         (["eval", "countdown4:x"], "expected TASK:REPEATS"),
         (["eval", "countdown4", "record=x"], "unknown key record"),
         (["train", "sft", "nothing", "--out", "x"], "with the package come: countdown.toml"),

@@ -150,7 +150,7 @@ def test_the_shipped_model_is_asked_only_what_it_was_trained_on(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_items_are_the_first_of_the_split(name: str) -> None:
-    task = task_of(name)
+    task = TASKS[name]
     items = list(task.items(5, 3, "countdown"))
     assert [i.id for i in task.items(3, 3, "countdown")] == [i.id for i in items][:3]
     problems = generate(task.numbers, task.split, 3, task.largest)

@@ -1,0 +1,27 @@
+"""One problem of a task, whatever the task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reason.types import Prompt
+
+
+@dataclass(frozen=True)
+class Item:
+    """One problem, ready to be put to a model."""
+
+    id: str
+    title: str
+    """The problem as a person would write it."""
+    prompt: Prompt
+    """The problem in the words that the model's grammar expects."""
+    fault: Callable[[str | None], str | None]
+    """What is wrong with an answer; None for a right one. It may take seconds, in any thread."""
+    show: Callable[[str], str] = str
+    """An answer as a person would write it."""
+    refusal: str | None = None
+    """Why no answer can be held against the right one, as it stands in the data; else None."""
+
+    def verify(self, answer: str | None) -> bool:
+        """Whether the answer is right."""
+        return self.fault(answer) is None
