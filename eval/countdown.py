@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations_with_replacement
 
 LIMIT = 200
 """Largest intermediate result."""
@@ -20,8 +21,8 @@ TARGETS = range(10, 101)
 HELD_OUT_TARGETS = frozenset(random.Random("held-out targets").sample(TARGETS, 9))
 """Never trained on: 9 of 91, the Stream-of-Search share."""
 SPLITS = ("train", "val", "test", "test_target")
-PATIENCE = 200_000
-"""Draws in a row without a new problem after which there are taken to be no more."""
+PATIENCE = 5_000
+"""Draws in a row without a new problem after which those that are left are listed."""
 
 Numbers = tuple[int, ...]
 
@@ -98,6 +99,13 @@ def solve(numbers: Numbers, target: int, limit: int = LIMIT) -> tuple[Step, ...]
     return None
 
 
+def reachable(numbers: Numbers, limit: int = LIMIT) -> set[int]:
+    """Every target that has a solution; exact under the limit."""
+    if len(numbers) == 1:
+        return {numbers[0]}
+    return set().union(*(reachable(rest, limit) for _, rest in moves(numbers, limit)))
+
+
 def expression(steps: Sequence[Step], numbers: Numbers) -> str:
     """The same solution as one arithmetic expression: "(8 - 5) * 7 + 3"."""
     pool = [(n, str(n), 3) for n in numbers]
@@ -149,9 +157,11 @@ def split_of(problem: Problem) -> str | None:
 def generate(
     n: int, split: str, seed: int | str, largest: int = LARGEST_NUMBER
 ) -> Iterator[Problem]:
-    """A stream of solvable n-number problems of one split, none twice, until none is left.
+    """A stream of solvable n-number problems of one split, each multiset with a target once, until
+    none is left.
 
-    Numbers are uniform in 1..`largest`. Raises ValueError for a split that does not exist, and for
+    Numbers are uniform in 1..`largest`. Where draws find nothing new any more, what is left comes
+    in a seeded order: a small space is drawn to its last problem. Raises ValueError for a split that does not exist, and for
     fewer than three numbers or a largest one below 10, of which there are not enough problems.
     """
     if n < 3:
@@ -176,3 +186,12 @@ def generate(
             in_vain = 0
             yield problem
         target = rng.choice(targets)
+    left = [
+        Problem(tuple(rng.sample(numbers, n)), target)
+        for numbers in combinations_with_replacement(range(1, largest + 1), n)
+        if split_of(Problem(numbers, targets[0])) == split
+        for target in sorted(reachable(numbers).intersection(targets))
+        if (numbers, target) not in seen
+    ]
+    rng.shuffle(left)
+    yield from left

@@ -1,15 +1,17 @@
 """Problems, and the solver against brute force."""
 
 import ast
+import hashlib
 import random
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice, permutations
+from itertools import combinations_with_replacement, islice, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval import countdown
 from eval.countdown import (
     HELD_OUT_TARGETS,
     LARGEST_NUMBER,
@@ -27,6 +29,7 @@ from eval.countdown import (
     solve,
     split_of,
 )
+from eval.tasks import TASKS
 from eval.verifier import verify
 
 # Brute force: all orders, all ways to put brackets, all operators, over plain trees.
@@ -69,7 +72,7 @@ def test_the_solver_finds_exactly_what_brute_force_finds(n: int, samples: int, t
     for _ in range(samples):
         numbers = tuple(rng.randint(1, top) for _ in range(n))
         found = {t for t in range(LIMIT + 1) if solve(numbers, t) is not None}
-        assert found == reachable(numbers), numbers
+        assert found == reachable(numbers) == countdown.reachable(numbers), numbers
 
 
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=4).map(tuple), st.integers(0, 120))
@@ -194,6 +197,35 @@ def test_the_splits_are_the_same_on_every_machine() -> None:
     assert [str(p) for p in islice(generate(3, "test", 0), 3)] == FROZEN_PROBLEMS
 
 
+@pytest.mark.parametrize("split", ["test", "val", "test_target"])
+def test_a_small_space_is_drawn_to_its_last_problem(split: str) -> None:
+    targets = {t for t in TARGETS if (t in HELD_OUT_TARGETS) == (split == "test_target")}
+    every = {
+        (numbers, target)
+        for numbers in combinations_with_replacement(range(1, 13), 3)
+        if split_of(Problem(numbers, min(targets))) == split
+        for target in reachable(numbers) & targets
+    }
+    assert len(every) == {"test": 112, "val": 172, "test_target": 6}[split]
+    drawn = [list(generate(3, split, seed, 12)) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    for problems in drawn:
+        keys = [(tuple(sorted(p.numbers)), p.target) for p in problems]
+        assert set(keys) == every and len(keys) == len(every)
+        assert any(list(p.numbers) != sorted(p.numbers) for p in problems)
+    targets_in_turn = [p.target for p in drawn[2]]
+    assert targets_in_turn != sorted(targets_in_turn)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_problems_of_every_task_are_those_of_recorded_results(name: str) -> None:
+    task = TASKS[name]
+    count = 100 if name in ("countdown3", "countdown4", "countdown4_small") else 20
+    drawn = islice(generate(task.numbers, task.split, 0, task.largest), count)
+    digest = hashlib.blake2b("\n".join(map(str, drawn)).encode(), digest_size=8).hexdigest()
+    assert digest == DIGESTS[name]
+
+
 def test_what_cannot_be_generated_is_refused() -> None:
     with pytest.raises(ValueError, match="split must be one of train, val, test, test_target"):
         next(generate(4, "dev", 0))
@@ -202,6 +234,16 @@ def test_what_cannot_be_generated_is_refused() -> None:
             next(generate(n, "test", 0))
 
 
+DIGESTS = {
+    "countdown3": "44ebb0eaf50d1310",
+    "countdown4": "ff5fc7eabe79596c",
+    "countdown5": "ebe78a69d0439e86",
+    "countdown3_target": "bad2998a4b2f0531",
+    "countdown4_target": "1af77c95a08dd09c",
+    "countdown5_target": "a7cd233dff9dd570",
+    "countdown4_small": "c3400edee21d4875",
+    "countdown5_small": "f187a7d6fe32dbab",
+}
 FROZEN_TARGETS = [16, 32, 45, 48, 49, 67, 70, 79, 90]
 FROZEN_BUCKETS = [35, 35, 59]
 FROZEN_PROBLEMS = ["51 21 92 = 20", "11 33 3 = 47", "20 19 62 = 62"]
