@@ -147,7 +147,8 @@ def sft_command(asked: Train, tables: Values) -> int:
     training is gone on with. KEY=VALUE sets any key of the recipe.
     """
     with extra("hf"):
-        from rl.sft import Recipe, train
+        from rl.recipe import Recipe
+        from rl.sft import train
 
     out = asked.out
     if out is None:

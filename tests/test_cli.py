@@ -286,7 +286,8 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path: Path) -> None:
     recipe, folder = tmp_path / "small.toml", tmp_path / "run"
     recipe.write_text(RECIPE.replace("blocks = 2", "blocks = 9999"))
     words = ["train", "sft", str(recipe), "--out", str(folder)]
-    code, out, error = stopped(words, lambda: (folder / "progress.json").exists())
+    log = folder / "log.jsonl"  # a second row is there once the first was told
+    code, out, error = stopped(words, lambda: log.exists() and log.read_text().count("\n") > 1)
     assert (code, error) == (
         130,
         f"reason: stopped; the last checkpoint is in {folder}; the same command goes on from "

@@ -64,9 +64,9 @@ def test_a_value_out_of_range_is_named(
     assert str(caught.value).startswith(message)
 
 
-def test_the_shipped_recipe_and_the_edges_of_what_is_allowed() -> None:
-    shipped = build(Recipe, read_toml(Path("rl/recipes/countdown.toml")))
-    assert len(shipped.stage) == 3
+def test_what_ships_is_allowed_and_so_are_the_edges() -> None:
+    for path in Path("rl/recipes").glob("*.toml"):
+        build(Recipe, read_toml(path))
     edge = {"warmup": 0, "decay_from": 1, "floor": 1, "mixture": {"three": 0.3, "five": 0.7}}
     assert recipe(edge, batch=24, shape={"context": 24}, block=1).stage[0].warmup == 0
 
