@@ -161,8 +161,9 @@ def generate(
     none is left.
 
     Numbers are uniform in 1..`largest`. Where draws find nothing new any more, what is left comes
-    in a seeded order: a small space is drawn to its last problem. Raises ValueError for a split that does not exist, and for
-    fewer than three numbers or a largest one below 10, of which there are not enough problems.
+    in a seeded order: a small space is drawn to its last problem. Raises ValueError for a split
+    that does not exist, and for fewer than three numbers or a largest one below 10, of which there
+    are not enough problems.
     """
     if n < 3:
         raise ValueError(f"n must be 3 or more, got {n}")
