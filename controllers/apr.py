@@ -20,6 +20,7 @@ class AdaptiveParallel:
     in the tree says so, but for a task left out among others that could be read."""
 
     name: ClassVar[str] = "apr"
+    needs: ClassVar[tuple[str, ...]] = ("token_ids",)
     width: int = 0
     """Children per spawn that the model is asked for; 0 leaves it to the model."""
     rounds: int = 4

@@ -31,6 +31,10 @@ class BestOfN:
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=0.7)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("token_ids",) if self.scorer == "likelihood" else ()
+
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n must be 1 or more, got {self.n}")

@@ -186,9 +186,14 @@ def _method(name: str) -> "type[Controller]":
 def _fitted(
     method: "Controller", tables: Values, info: "Info", scorers: "Mapping[str, Scorer]"
 ) -> "Controller":
-    """The method in the grammar of the model, unless another was asked for; its scorer exists."""
-    from controllers.syntax import SYNTAXES
+    """The method in the grammar of the model, unless another was asked for; its scorer exists.
 
+    Raises UsageError for what it needs and the model does not give.
+    """
+    from controllers.syntax import SYNTAXES
+    from reason.run import check_needs
+
+    check_needs(method, info)
     knobs = {field.name: getattr(method, field.name) for field in fields(method)}
     if "scorer" in knobs:
         choose("scorer", knobs["scorer"], scorers)

@@ -146,7 +146,8 @@ class Engine:
         """One request to the model; None if it was the budget that ended it. `bound`: whether
         `max_tokens` is the room the budget left, rather than what was asked for."""
         finish: Finish | None = None
-        sampled, sent = 0, thread.length
+        sampled, length = 0, thread.length
+        sent = length
         stream = self._backend(thread.model).generate(thread.ids, params)
         with self._steering.working_for(thread):
             try:
@@ -154,6 +155,8 @@ class Engine:
                     async for c in chunks:
                         sampled += len(c.ids)
                         finish = c.finish
+                        if c.usage:  # of a chat, only the model knows its length
+                            sent += c.usage.prompt_tokens - length
                         if bound and finish == "length" and sampled >= params.max_tokens:
                             finish = None
                         self._journal.sampled(thread, index, c, finish, sent)

@@ -5,22 +5,42 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
-from reason.backends.base import Backend
+from reason.backends.base import Backend, Info
 from reason.engine import Engine, Scorer, Sink
-from reason.errors import BudgetExceeded, ReasonError, finish_of
+from reason.errors import BudgetExceeded, ReasonError, UsageError, finish_of
 from reason.ledger import Budget, Ledger
 from reason.tree import ThreadTree
 from reason.types import Finish, Prompt, Result
 
 
 class Controller(Protocol):
-    """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm."""
+    """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm.
+
+    One that not every model can serve has `needs`, too: see `check_needs`.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str]
     """What users call it."""
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result: ...
+
+
+WORDS = {"token_ids": "token ids and log-probabilities", "scores": "scores of given texts"}
+
+
+def check_needs(controller: Controller, info: Info) -> None:
+    """Raise UsageError if the method needs what the model does not give.
+
+    `needs`, of a method that has it, names the fields of Info that must be true of the policy.
+    """
+    missing = [WORDS[need] for need in getattr(controller, "needs", ()) if not getattr(info, need)]
+    if missing:
+        raise UsageError(
+            f"{controller.name} as it is set needs {' and '.join(missing)} of the model, which "
+            f"{info.model} does not give over this interface; single, self_consistency and "
+            "best_of_n with a verifier need none"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,8 @@ async def solve(
     try:
         async with asyncio.timeout(None) as deadline:
             engine.limit_seconds(deadline)
+            if "policy" in backends:
+                check_needs(controller, backends["policy"].info)
             result = await controller(engine, prompt)
     except TimeoutError:
         ending = "budget" if deadline.expired() else "error"

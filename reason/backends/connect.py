@@ -3,13 +3,16 @@
 hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda
 sglang://host:port                               a server that runs; several, with commas
 sglang://launch?model=PATH_OR_HUB_ID&tp=2        one that is started, and stopped at the end
+openai://host:port/v1                            vLLM, llama.cpp, …: any that takes token ids
+openai:https://host/v1?model=NAME&chat=1         a chat API without them
 """
 
 import inspect
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from reason.backends.base import Backend
 from reason.backends.pool import Pool
@@ -79,6 +82,40 @@ def _sglang(place: str, options: dict[str, str], say: Say) -> Backend:
     return workers[0] if len(workers) == 1 else Pool(workers)
 
 
+def _openai(place: str, options: dict[str, str], say: Say) -> Backend:
+    with extra("client"):
+        from reason.backends.openai import OpenAIBackend
+        from reason.backends.openai_chat import ChatBackend
+        from reason.backends.openai_handshake import NoCompletions
+    known = {**_hints(OpenAIBackend.__init__), "chat": bool}
+    unknown_key(options, known)
+    typed = _converted(options, known)
+    chat = typed.pop("chat", None)
+    say(f"connecting to {place}")
+    urls = [_api(address) for address in place.split(",")]
+    if not chat:
+        try:
+            workers = [OpenAIBackend(url, **typed) for url in urls]
+            return workers[0] if len(workers) == 1 else Pool(workers)
+        except NoCompletions as error:
+            if chat is not None:
+                raise
+            warnings.warn(f"{error}. It is used as a chat", stacklevel=2)
+    if len(urls) > 1:
+        raise UsageError(f"a chat API has one address, got {place}")
+    if typed.pop("tokenizer", None):
+        raise UsageError("a chat API takes no tokenizer: its threads are text")
+    return ChatBackend(urls[0], **typed)
+
+
+def _api(address: str) -> str:
+    """The base of an OpenAI-compatible API, /v1 unless another path is given."""
+    if not address.startswith(("http://", "https://")):
+        host, slash, path = address.partition("/")
+        address = _url(host) + slash + path
+    return address if urlsplit(address).path.strip("/") else f"{address.rstrip('/')}/v1"
+
+
 def _url(address: str) -> str:
     """http:// before what has no scheme; a port is not optional there."""
     if address.startswith(("http://", "https://")):
@@ -93,6 +130,7 @@ _Loader = Callable[[str, dict[str, str], Say], Backend]
 _LOADERS: dict[str, tuple[_Loader, str]] = {
     "hf": (_hf, "PATH_OR_HUB_ID"),
     "sglang": (_sglang, "//HOST:PORT"),
+    "openai": (_openai, "//HOST:PORT/v1"),
 }
 
 

@@ -142,7 +142,7 @@ class Server:
                 if response.status != 200:
                     reason = self._refusal(path, response.status, await response.read())
                     if response.status not in BUSY:
-                        raise BackendError(reason)
+                        raise Refused(reason, response.status)
                     after = response.headers.get("Retry-After", "")
                     raise Busy(reason, float(after) if after.isdigit() else None)
                 yield response

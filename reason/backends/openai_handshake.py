@@ -39,11 +39,14 @@ class Greeted:
 def authorization(key_env: str) -> dict[str, str]:
     """The header that carries the key of this environment variable.
 
-    Raises UsageError if one was named that is not set.
+    Raises UsageError if one was named that is not set, or if what it holds can be no key.
     """
-    key = os.environ.get(key_env or "OPENAI_API_KEY", "").strip()
+    name = key_env or "OPENAI_API_KEY"
+    key = os.environ.get(name, "").strip()
     if key_env and not key:
-        raise UsageError(f"the environment variable {key_env} is not set; it is to hold the key")
+        raise UsageError(f"the environment variable {name} is not set; it is to hold the key")
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"what the environment variable {name} holds is no key")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

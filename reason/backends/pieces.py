@@ -24,7 +24,7 @@ class Pieces:
             if isinstance(prompt, str)
             else "".join(f"{message['role']}: {message['content']}\n" for message in prompt)
         )
-        return [self._id(piece) for piece in _PIECE.findall(text)]
+        return [self.id(piece) for piece in _PIECE.findall(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._texts[i] for i in ids)
@@ -32,7 +32,8 @@ class Pieces:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def _id(self, piece: str) -> int:
+    def id(self, piece: str) -> int:
+        """Of a piece as it is, whatever it is."""
         if piece not in self._ids:
             self._ids[piece] = len(self._texts)
             self._texts.append(piece)
