@@ -112,7 +112,7 @@ def dataset_of(name: str) -> Dataset | None:
     known, at, file = name.partition("@")
     if at and known in DATASETS:
         return replace(DATASETS[known], file=Path(file).expanduser())
-    if name.endswith(SUFFIXES):
-        path = Path(name).expanduser()
+    path = Path(name).expanduser()
+    if name.endswith(SUFFIXES) and (path.exists() or not re.fullmatch(r"\w+", known)):
         return Dataset(re.sub(r"\W+", "-", path.stem), file=path)
     return None

@@ -71,8 +71,7 @@ def from_file(path: Path) -> Iterator[Row]:
 
 
 def from_hub(name: str, config: str | None, split: str, revision: str) -> Iterator[Row]:
-    """The rows of one split. A revision that is in the cache is taken from there, so that no
-    network is needed; a folder in the Hub's layout can stand in for the repository."""
+    """The rows of one split; a revision that is in the cache needs no network."""
     with extra("eval"):
         import datasets
         import httpx
@@ -84,9 +83,8 @@ def from_hub(name: str, config: str | None, split: str, revision: str) -> Iterat
     datasets.utils.logging.set_verbosity_error()
     failures = (OSError, ValueError, KeyError, DatasetsError, httpx.HTTPError)
     try:
-        if Path(name).is_dir():
-            found = datasets.load_dataset(name, config, split=split)
-        elif Path((cached := _cached(name, config, revision)).cache_dir).is_dir():
+        cached = _cached(name, config, revision)
+        if Path(cached.cache_dir).is_dir():
             found = cached.as_dataset(split=split)
         elif silent := unreachable():
             raise UsageError(
@@ -94,6 +92,8 @@ def from_hub(name: str, config: str | None, split: str, revision: str) -> Iterat
             )
         else:
             found = datasets.load_dataset(name, config, split=split, revision=revision)
+            if (held := Path(found.cache_files[0]["filename"]).parent.name) != revision:
+                raise UsageError(f"the Hub failed on {name}, and its cache holds only {held}")
     except failures as error:
         raise UsageError(f"cannot load {name} from the Hub: {_said(error)}") from error
     for number, values in enumerate(found, 1):
