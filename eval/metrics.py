@@ -64,14 +64,11 @@ class Metrics:
     """Share that gave an answer, and a wrong one."""
     errors: int
     """Samples in which the model failed; resuming the evaluation tries them again."""
-    cached: float
-    """Share of the prompt tokens that a prefix cache answered."""
 
 
 def measure(samples: Iterable[Sample]) -> Metrics:
     """All figures of at least one sample; the order of the samples does not matter."""
     rows = sorted(samples, key=lambda row: row.key)
-    prompt = sum(row.prompt_tokens for row in rows)
 
     def share(flags: Iterable[bool]) -> float:
         return sum(flags) / len(rows)
@@ -91,7 +88,6 @@ def measure(samples: Iterable[Sample]) -> Metrics:
         unanswered=share(row.answer is None for row in rows),
         false_claims=share(row.answer is not None and not row.correct for row in rows),
         errors=sum(row.failed for row in rows),
-        cached=sum(row.cached_tokens for row in rows) / prompt if prompt else 0.0,
     )
 
 

@@ -35,8 +35,9 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("truncated", f"{m.truncated:.1%}"),
         ("hit the budget", f"{m.limited:.1%}"),
         ("errors", f"{m.errors:,}"),
-        ("cached prompt tokens", f"{m.cached:.1%}"),
     ]
+    if "cached" in timing:
+        found.append(("cached prompt tokens", f"{timing['cached']:.1%}"))
     if timing:
         seconds, speed = timing["seconds"], timing["tokens_per_second"]
         found.append(("wall clock", f"{duration(round(seconds))}, {speed:,.0f} tokens/s"))

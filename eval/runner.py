@@ -7,7 +7,7 @@ The folder of an evaluation holds
 * manifest.json  under what it ran, one entry per session
 * samples.jsonl  one row per finished sample, appended at once
 * metrics.json   a function of the samples alone; written when all of them are there
-* timing.json    the wall clock, which adds up over sessions
+* timing.json    the wall clock and what a prefix cache saved, which add up over sessions
 
 A resumed evaluation keeps every row but those in which the model failed, and runs what is missing:
 nothing is done twice. Where the backend is reproducible it ends with the same metrics.json, byte
@@ -161,7 +161,7 @@ class _Session:
         # No await from here on: a run that has finished is on record, whatever is cancelled.
         self.samples.append(row)
         self.rows[row.key] = row
-        self.timing.add(row.id, repeat, row.total_tokens, run.ledger.seconds, run.ledger.ttft)
+        self.timing.add(row, run.ledger.seconds, run.ledger.ttft)
         if self.on_row:
             self.on_row(row, True)
         self.failures = self.failures + 1 if row.failed and row.answer is None else 0

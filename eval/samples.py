@@ -23,7 +23,8 @@ SYNC_SECONDS = 1.0
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One run of the method on one problem, without anything that depends on the clock."""
+    """One run of the method on one problem, without anything that depends on the clock, or, but for
+    `cached_tokens` and `peak_threads`, on what ran at the same time."""
 
     id: str
     repeat: int

@@ -1,4 +1,5 @@
-"""The wall clock of an evaluation, kept apart from its results; it adds up over resumptions.
+"""What an evaluation's results are kept free of: the wall clock, and what a prefix cache saved,
+which depends on what ran at the same time. It adds up over resumptions.
 
 Saved every few seconds, so that a killed session loses at most the last of them.
 """
@@ -9,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from eval.folder import read_json, write_json
+from eval.samples import Sample
 
 SAVE_SECONDS = 5.0
 
@@ -23,15 +25,17 @@ class Timing:
         """Of the sessions before this one."""
         self.tokens: int = before.get("total_tokens", 0)
         """Sampled in the timed seconds, those of samples that failed included."""
+        self.prompt_tokens: int = before.get("prompt_tokens", 0)
+        self.cached_tokens: int = before.get("cached_tokens", 0)
         self.samples: dict[str, dict[str, float | None]] = before.get("samples", {})
         self._born = self._saved = time.monotonic()
 
-    def add(
-        self, sample: str, repeat: int, tokens: int, seconds: float, ttft: float | None
-    ) -> None:
+    def add(self, row: Sample, seconds: float, ttft: float | None) -> None:
         """One more sample: its tokens, its seconds and those to its first token."""
-        self.samples[f"{sample}/{repeat}"] = {"seconds": seconds, "ttft": ttft}
-        self.tokens += tokens
+        self.samples[f"{row.id}/{row.repeat}"] = {"seconds": seconds, "ttft": ttft}
+        self.tokens += row.total_tokens
+        self.prompt_tokens += row.prompt_tokens
+        self.cached_tokens += row.cached_tokens
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
@@ -48,6 +52,9 @@ class Timing:
             "seconds": elapsed,
             "total_tokens": self.tokens,
             "tokens_per_second": self.tokens / elapsed if elapsed else 0.0,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "cached": self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0,
             "seconds_per_sample": {"mean": fmean(seconds), "median": median(seconds)}
             if seconds
             else None,

@@ -55,7 +55,7 @@ def graded(*questions: str) -> list[Sample]:
 
 def test_every_figure_of_an_evaluation() -> None:
     rows = [
-        sample("a", correct=True, threads=4, cached_tokens=4, critical_path=10, total_tokens=40),
+        sample("a", correct=True, threads=4, critical_path=10, total_tokens=40),
         sample("b", answer=None, finish="length", critical_path=20, total_tokens=20),
         sample("c", answer="7", limit="threads", critical_path=30, total_tokens=30),
         sample(
@@ -86,12 +86,7 @@ def test_every_figure_of_an_evaluation() -> None:
         unanswered=0.6,
         false_claims=0.2,
         errors=1,
-        cached=0.1,
     )
-
-
-def test_no_prompt_tokens_are_no_share_of_cached_ones() -> None:
-    assert measure([sample("a", prompt_tokens=0)]).cached == 0.0
 
 
 @given(st.integers(1, 400), st.data())
