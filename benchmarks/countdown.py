@@ -62,7 +62,7 @@ SAMPLED: dict[str, Controller] = {
     "chains, exhaustive": Single(syntax="countdown", sampling=WARM),
     "chains, 8 first steps": Single(width=8, syntax="countdown", sampling=WARM),
 }
-"""Chains that are sampled `CHAINS` times each, for votes and best-of-n."""
+"""Chains that are sampled `CHAINS` times each."""
 OWN = ", own weights"
 """Said of the serial arms of a model that was trained on serial search alone."""
 
@@ -206,8 +206,12 @@ def figures(found: Mapping[str, Sequence[Sample]]) -> dict[str, Any]:
         seed: measure([row for row in found["apr"] if row.repeat == seed]).accuracy.value
         for seed in sorted({row.repeat for row in found["apr"]})
     }
-    questions = measure(found["apr"]).questions
-    return {"questions": questions, "apr_by_seed": seeds, "arms": arms, "pairs": pairs}
+    return {
+        "questions": measure(found["apr"]).questions,
+        "apr_by_seed": seeds,
+        "arms": arms,
+        "pairs": pairs,
+    }
 
 
 def tables(console: Console, result: dict[str, Any]) -> None:
@@ -243,29 +247,40 @@ def picture(found: Mapping[str, Sequence[Sample]], path: Path) -> None:
 
     colours = ["#c2410c", "#1d4ed8", "#60a5fa", "#84cc16", "#15803d", "#a3a3a3", "#525252"]
     panels: list[tuple[Figure, str]] = [
-        ("longest_sequence", "context window"),
-        ("critical_path", "critical path"),
-        ("total_tokens", "total tokens"),
+        ("longest_sequence", "tokens of context window"),
+        ("critical_path", "tokens on the critical path"),
+        ("total_tokens", "tokens in all"),
     ]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.8), sharey=True)
     for axis, (kind, label) in zip(axes, panels, strict=True):
         limits = list(range(32, 1025 if kind != "total_tokens" else 2049, 32))
         cuts = [chosen(found, kind, limit) for limit in limits]
         names = [name for name in cuts[0] if not name.startswith("apr,")]
-        for name, colour in zip(names, colours, strict=True):
+        shared = [name for name in names if not name.endswith(OWN)]
+        own = [name for name in names if name not in shared]
+        for colour, name in [
+            *zip(colours, shared, strict=False),
+            *zip(colours[1:], own, strict=False),
+        ]:
             values = [mean(row.correct for row in cut[name]) for cut in cuts]
-            width = 2.4 if name == "apr" else 1.4
-            title = "APR" if name == "apr" else name
-            axis.plot(limits, values, color=colour, lw=width, label=title)
-        axis.set_xlabel(f"{label} (tokens)")
+            axis.plot(
+                limits,
+                values,
+                color=colour,
+                lw=2.4 if name == "apr" else 1.4,
+                ls="--" if name in own else "-",
+                label="APR" if name == "apr" else name,
+            )
+        axis.set_xlabel(label)
         axis.set_ylim(0, 1)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("share of 4-number problems solved")
-    axes[2].legend(frameon=False, fontsize=8, loc="lower right")
-    figure.tight_layout()
-    for suffix in (".svg", ".png"):
-        figure.savefig(path.with_suffix(suffix), dpi=150)
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, frameon=False, fontsize=8, ncol=3, loc="lower center")
+    figure.tight_layout(rect=(0, 0.05 + 0.033 * -(-len(labels) // 3), 1, 1))
+    figure.savefig(path)
+    figure.savefig(path.with_suffix(".png"), dpi=150)
 
 
 def main() -> None:
