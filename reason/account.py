@@ -100,7 +100,9 @@ def _answer(figures: dict[str, Any]) -> Text:
     text = Text().append("answer   ", DIM)
     if figures["answer"] is None:
         text.append("none", "bold red")
-        return text.append(f": {clean(figures['error'] or 'the model found none')}")
+        limit = figures["limit"]
+        found = f"the run reached budget.{limit}" if limit else "the model found none"
+        return text.append(f": {clean(figures['error'] or found)}")
     text.append(clean(figures["answer"]), "bold")
     if figures["verified"] is not None:
         good = figures["verified"]

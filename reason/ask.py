@@ -44,7 +44,7 @@ async def ask(
     seed: int,
     record: Path | None = None,
 ) -> int:
-    """Solve it, live on a terminal; the exit code."""
+    """Solve it, live on a terminal; the exit code: 0 for an answer, right or wrong, 1 for none."""
     watch = Watch()
     model = Path(models["policy"].info.model).name
     began = time.monotonic()
@@ -83,7 +83,7 @@ async def ask(
     if recorder and recorder.error:
         Console(stderr=True).print(recorder.error, style="yellow", markup=False)
     output.finish(picture, account(run, ending))
-    return 1 if run.error else 0
+    return 0 if ending.answer is not None else 1
 
 
 def kept(record: Path | None) -> str:
