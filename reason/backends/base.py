@@ -62,6 +62,8 @@ class Info:
     """
     scores: bool = True
     """Whether `score` works."""
+    fingerprint: str = ""
+    """Which weights of that name, and in what type, as they were loaded; empty if it is unknown."""
 
     def check(self, ids: Sequence[int]) -> None:
         """Raise BackendError for ids that are not the model's, or none at all."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.detokenize import Detokenizer, StopStrings
+from reason.backends.fingerprint import fingerprint
 from reason.backends.hf_load import load_pair
 from reason.backends.hf_model import SlotModel, context_of
 from reason.backends.hf_request import Request
@@ -75,6 +76,7 @@ class HFBackend:
             vocabulary=model.get_input_embeddings().weight.shape[0],
             reproducible="always" if self._model.exact else "never",
             grammar=str(getattr(model.config, "reason_grammar", None) or ""),
+            fingerprint=fingerprint(model),
         )
 
     @classmethod
