@@ -78,6 +78,7 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
         vocabulary=max(len(ours), config.get("vocab_size") or 0),
         reproducible=_reproducible(settings),
         grammar=str(config.get("reason_grammar") or ""),
+        fingerprint=f"{said['model_path']}@{said.get('weight_version')} {settings.get('dtype')}",
     )
     low_first = settings["schedule_low_priority_values_first"]
     priority = (-1 if low_first else 1) if settings["enable_priority_scheduling"] else 0
