@@ -6,8 +6,9 @@ and turns Ctrl-C (a cancellation here) into exit code 130.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from importlib.resources import files
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,40 @@ from eval.item import Item
 from eval.progress import ProgressLine
 from eval.report import table
 from eval.runner import evaluate
-from eval.tasks import KNOWN, task_of
+from eval.tasks import Asked, task_of
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
 from reason.run import Controller
 
 
-def parse_task(text: str) -> tuple[str, int]:
-    """The task and its repeats: "countdown4:8" is ("countdown4", 8), "countdown4" once."""
-    name, colon, repeats = text.partition(":")
-    if not name:
-        raise UsageError(f"which task? for example: reason eval countdown4; there is: {KNOWN}")
-    if colon and not (repeats.isascii() and repeats.isdecimal() and int(repeats) > 0):
-        raise UsageError(f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}")
-    return name, int(repeats) if colon else 1
+async def evaluate_tasks(
+    tasks: Sequence[Asked],
+    controller: Controller,
+    backends: Mapping[str, Backend],
+    *,
+    out: Path,
+    **options: Any,
+) -> int:
+    """Evaluate several tasks one after the other, each in a folder of its own below `out`; one task
+    in `out` itself. The exit code; `options` are those of `evaluate_command`."""
+    codes = [
+        await evaluate_command(
+            task, controller, backends, out=out / task.title if len(tasks) > 1 else out, **options
+        )
+        for task in tasks
+    ]
+    return max(codes)
 
 
 async def evaluate_command(
-    task: str,
-    repeats: int,
+    task: Asked,
     controller: Controller,
     backends: Mapping[str, Backend],
+    *,
     budget: Budget,
-    limit: int,
+    limit: int | None,
+    exclude_unreadable: bool,
     seed: int,
     concurrency: int,
     out: Path,
@@ -53,17 +64,26 @@ async def evaluate_command(
 ) -> int:
     """Evaluate, or resume, and print the figures; the exit code: 1 if the model failed anywhere.
 
-    `task` is a name of eval.tasks; its first `limit` problems are asked `repeats` times each.
-    `console` writes to standard output; only a terminal gets a progress line, and none with
-    `json`. Raises UsageError and BackendError as `evaluate` does.
+    The first `limit` problems of the task are asked. `console` writes to standard output; only a
+    terminal gets a progress line, and none with `json`. Raises UsageError and BackendError as
+    `evaluate` does.
     """
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
     quiet = Console(quiet=True) if json else console
-    drawn = task_of(task).items(limit, seed, backends["policy"].info.grammar)
+    problems = task_of(task.name)
+    drawn = problems.items(limit, seed, backends["policy"].info.grammar)
     items = await _all_of(drawn, limit, quiet)
-    config = resolve(task, repeats, controller, controller.name, backends, budget, limit, seed)
-    title = f"{task} · {controller.name}"
+    unreadable = {item.id: item.refusal for item in items if item.refusal}
+    if unreadable:
+        quiet.print(_unreadable(unreadable, len(items), exclude_unreadable), markup=False)
+    name, repeats, asked = controller.name, task.repeats, len(items)
+    config = resolve(task.title, repeats, controller, name, backends, budget, asked, seed)
+    if data := problems.describe():
+        config |= {"data": data, "excluded": sorted(unreadable) if exclude_unreadable else []}
+    if exclude_unreadable:
+        items = [item for item in items if not item.refusal]
+    title = f"{task.title} · {name}"
     with ProgressLine(quiet, title, len(items) * repeats) as progress:
         metrics = await evaluate(
             controller,
@@ -81,6 +101,7 @@ async def evaluate_command(
     if json:
         report = {"out": str(out), "config": config, **msgspec.to_builtins(metrics)}
         report["timing"] = {key: timing[key] for key in timing if key != "samples"}
+        report["unreadable"] = unreadable
         console.out(msgspec.json.encode(report).decode(), highlight=False)
     else:
         console.print(table(title, metrics, timing))
@@ -96,14 +117,24 @@ async def evaluate_command(
 
 def kept(out: Path) -> str:
     """What is left of an evaluation that is stopped."""
-    samples = out / "samples.jsonl"
-    rows = samples.read_bytes().count(b"\n") if samples.exists() else 0
+    files = [*out.glob("samples.jsonl"), *out.glob("*/samples.jsonl")]
+    rows = sum(file.read_bytes().count(b"\n") for file in files)
     if not rows:
         return "no sample was finished"
     return f"finished samples: {rows}, in {out}; the same command goes on from there"
 
 
-async def _all_of(items: Iterator[Item], total: int, console: Console) -> list[Item]:
+def _unreadable(refusals: Mapping[str, str], questions: int, excluded: bool) -> str:
+    """What is said of right answers that no grader can read."""
+    listed = "; ".join(f"{id} ({refusal})" for id, refusal in refusals.items())
+    return f"{len(refusals)} of {questions} right answers cannot be read: {listed}. " + (
+        "Their questions are left out."
+        if excluded
+        else "Only the very same words count; exclude_unreadable=true leaves these questions out."
+    )
+
+
+async def _all_of(items: Iterator[Item], total: int | None, console: Console) -> list[Item]:
     """All problems, with a bar on a terminal while they are drawn."""
     found = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -134,11 +165,19 @@ def resolve(
         "budget": {name: value if isfinite(value) else None for name, value in limits.items()},
         "backends": {
             role: {
-                "model": backend.info.model,
-                "tokenizer": backend.info.tokenizer,
+                "model": _named(backend.info.model),
+                "tokenizer": _named(backend.info.tokenizer),
+                "fingerprint": backend.info.fingerprint,
                 "grammar": backend.info.grammar,
                 "context": backend.info.context,
             }
             for role, backend in backends.items()
         },
     }
+
+
+def _named(place: str) -> str:
+    """A model that ships by its name, not by where this machine keeps it."""
+    shipped = Path(str(files("reason") / "models")).resolve()
+    path = Path(place)
+    return path.name if path.resolve().parent == shipped else place

@@ -79,11 +79,6 @@ class Dataset:
     file: Path | None = None
     """Where to read it instead of the Hub."""
 
-    @property
-    def source(self) -> str:
-        """Where the rows come from."""
-        return str(self.file) if self.file else f"{self.hub}@{self.revision}"
-
     def items(self, limit: int | None, seed: int, grammar: str) -> Iterator[Item]:
         """The first `limit` questions, which do not depend on the seed. Raises UsageError for rows
         that cannot be used, and for a model that reads nothing but Countdown."""
@@ -100,11 +95,12 @@ class Dataset:
         changed = self.file.stat().st_mtime_ns if self.file and self.file.exists() else 0
         return _questions(self, changed)
 
-    def digest(self) -> str:
-        """Of all that is asked and all that is right, wherever it was read."""
+    def describe(self) -> dict[str, str]:
+        """Where it comes from, and a digest of all that is asked and all that is right."""
+        source = self.file.name if self.file else f"{self.hub}@{self.revision}"
         parts = [(q.id, q.text, q.reference) for q in self.questions()]
         data = json.dumps([self.grader, parts], ensure_ascii=False).encode()
-        return hashlib.sha256(data).hexdigest()
+        return {"source": source, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _item(question: Question, grader: str) -> Item:
@@ -126,11 +122,12 @@ def _questions(dataset: Dataset, changed: int) -> tuple[Question, ...]:
                 f"{error}; try again with a network, or give a copy: {dataset.name}@FILE.jsonl. "
                 "(A set that is gated needs HF_TOKEN, and its terms accepted on its page.)"
             ) from error
+    source = dataset.file or dataset.hub
     if not rows:
-        raise UsageError(f"{dataset.source} holds no questions; expected one in each row")
+        raise UsageError(f"{source} holds no questions; expected one in each row")
     if dataset.rows is not None and len(rows) != dataset.rows:
         raise UsageError(
-            f"{dataset.source} has {len(rows)} rows, expected the {dataset.rows} of "
+            f"{source} has {len(rows)} rows, expected the {dataset.rows} of "
             f"{dataset.name}; give a part of it as a file of its own, not as {dataset.name}"
         )
     found: dict[str, tuple[Row, Question]] = {}

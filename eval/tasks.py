@@ -17,6 +17,7 @@ from eval.countdown import (
     solve,
 )
 from eval.item import Item
+from eval.questions import Dataset
 from eval.verifier import fault, possible
 from reason.errors import UsageError
 
@@ -36,6 +37,10 @@ class Task(Protocol):
 
     def items(self, limit: int | None, seed: int, grammar: str) -> Iterator[Item]:
         """The first `limit` problems, for a model trained on that grammar."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """What an evaluation must know of the data to be gone on with."""
         ...
 
 
@@ -61,6 +66,10 @@ class Countdown:
         if drawn < limit:
             raise UsageError(f"limit must be at most {drawn}, all this task has, got {limit}")
 
+    def describe(self) -> dict[str, str]:
+        """Nothing: the problems follow from name, limit and seed."""
+        return {}
+
 
 TASKS = {
     **{f"countdown{n}": Countdown(n) for n in (3, 4, 5)},
@@ -80,6 +89,39 @@ def task_of(name: str) -> Task:
     if found is None:
         raise UsageError(f"no task is called {name!r}; there is: {KNOWN}")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One task of an evaluation, as it was asked for."""
+
+    name: str
+    repeats: int
+    title: str
+    """The name without the path of a file."""
+    folder: str
+    """What its results are called where nothing else is said."""
+
+
+def parse_tasks(text: str) -> list[Asked]:
+    """The tasks of "aime24:16,math500@copy.jsonl": name and repeats, else the task's own number.
+
+    Raises UsageError for anything else, and for what would share a folder.
+    """
+    found: dict[str, Asked] = {}
+    for part in text.split(","):
+        name, colon, repeats = part.strip().partition(":")
+        if not name:
+            raise UsageError(f"which task? for example: reason eval countdown4; there is: {KNOWN}")
+        if colon and not (repeats.isascii() and repeats.isdecimal() and int(repeats) > 0):
+            raise UsageError(f"expected TASK:REPEATS with repeats of 1 or more, got {part!r}")
+        task = task_of(name)
+        title = task.name if isinstance(task, Dataset) else name
+        if title in found:
+            raise UsageError(f"{title} is asked for twice, by {found[title].name} and {name}")
+        times = int(repeats) if colon else task.repeats
+        found[title] = Asked(name, times, title, f"{title}x{times}" if colon else title)
+    return list(found.values())
 
 
 _WHOLE = r"[0-9]{1,9}"

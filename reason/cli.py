@@ -102,38 +102,40 @@ def replay_command(asked: Replay, tables: Values) -> int:
     )
 
 
-@command(app, "eval", Eval, "[TASK[:REPEATS]|CONFIG.toml] [KEY=VALUE]", epilog=CONTROLLERS)
+@command(app, "eval", Eval, "[TASK[:REPEATS],…|CONFIG.toml] [KEY=VALUE]", epilog=CONTROLLERS)
 def eval_command(asked: Eval, tables: Values) -> int:
-    """Measure a method on the problems of a task.
+    """Measure a method on the problems of tasks.
 
-    For example: reason eval countdown4:2 --controller apr width=4 --out runs/x. A folder that
-    holds a part of the same evaluation is completed. KEY=VALUE sets any option, and any field of
-    the method or its budget.
+    For example: reason eval countdown4:2 --controller apr width=4 --out runs/x, or several at
+    once: reason eval aime24:16,math500@my/copy.jsonl. A folder that holds a part of the same
+    evaluation is completed. KEY=VALUE sets any option, and any field of the method or its budget.
     """
-    from eval.command import evaluate_command, kept, parse_task
+    from eval.command import evaluate_tasks, kept
     from eval.scorers import scorers_of
-    from eval.tasks import task_of
+    from eval.tasks import parse_tasks, task_of
 
     method, budget = method_of(Eval, tables, _method(asked.controller))
-    task, repeats = parse_task(asked.task)
-    scorers = scorers_of(next(task_of(task).items(1, 0, "")))
+    tasks = parse_tasks(asked.task)
+    first = [next(task_of(task.name).items(1, 0, "")) for task in tasks]  # what is bad in the data
+    scorers = scorers_of(first[0])
     console = terminal()
     models = connected(asked.backend, tables, console)
-    out = asked.out or Path("runs") / f"{asked.task.replace(':', 'x')}-{asked.controller}"
+    name = "+".join(task.folder for task in tasks)
+    out = asked.out or Path("runs") / f"{name}-{asked.controller}"
 
     async def work() -> int:
-        return await evaluate_command(
-            task,
-            repeats,
+        return await evaluate_tasks(
+            tasks,
             _fitted(method, tables, models["policy"].info, scorers),
             models,
-            budget,
-            asked.limit,
-            asked.seed,
-            asked.concurrency,
-            out,
-            console,
-            asked.json,
+            budget=budget,
+            limit=asked.limit,
+            exclude_unreadable=asked.exclude_unreadable,
+            seed=asked.seed,
+            concurrency=asked.concurrency,
+            out=out,
+            console=console,
+            json=asked.json,
         )
 
     return run(work(), models, lambda: kept(out))

@@ -19,7 +19,8 @@ SEED = option(0, "Seed of everything that is sampled")
 JSON = option(False, "Print one JSON object")
 SVG = option(None, "Write the tree there as SVG", metavar="FILE")
 RECORD = option(None, "Write every event there, for replay", metavar="FILE")
-LIMIT = option(200, "How many problems of the task")
+LIMIT = option(None, "How many problems [all of a data set, 200 that are drawn]", metavar="N")
+EXCLUDE = option(False, "Leave out questions whose right answer no grader can read")
 CONCURRENCY = option(16, "How many samples at the same time")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
@@ -57,7 +58,8 @@ class Eval:
     controller: str = CONTROLLER
     backend: str = BACKEND
     seed: int = SEED
-    limit: int = LIMIT
+    limit: int | None = LIMIT
+    exclude_unreadable: bool = EXCLUDE
     concurrency: int = CONCURRENCY
     out: Path | None = OUT
     json: bool = JSON

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from controllers.apr import AdaptiveParallel
-from eval.command import evaluate_command, parse_task
+from eval.command import evaluate_tasks
 from eval.progress import REFRESH_SECONDS, ProgressLine, duration
+from eval.tasks import parse_tasks
 from reason.backends.base import Backend
 from reason.backends.scripted import ScriptedBackend
 from reason.errors import BackendError, UsageError
@@ -42,18 +43,20 @@ Samples and figures are in FOLDER
 """
 
 
-async def run(out: Path, console: Console, json: bool = False, **changes: Any) -> int:
+async def run(
+    out: Path, console: Console, json: bool = False, task: str = "countdown3", **changes: Any
+) -> int:
     options: dict[str, Any] = {
-        "task": "countdown3",
-        "repeats": 1,
         "controller": AdaptiveParallel(syntax="countdown"),
         "backends": {"policy": oracle(wrong=0.3)},
         "budget": Budget(),
         "limit": 4,
+        "exclude_unreadable": False,
         "seed": 3,
         "concurrency": 2,
     }
-    return await evaluate_command(**{**options, **changes}, out=out, console=console, json=json)
+    options = {**options, **changes, "out": out, "console": console, "json": json}
+    return await evaluate_tasks(parse_tasks(task), **options)
 
 
 def paper(terminal: bool = False, width: int = 120) -> Console:
@@ -75,7 +78,7 @@ async def test_the_table_and_nothing_else_where_there_is_no_terminal(tmp_path: P
 
 async def test_one_object_for_machines(tmp_path: Path) -> None:
     console = paper(terminal=True)
-    assert await run(tmp_path, console, json=True, repeats=2) == 0
+    assert await run(tmp_path, console, json=True, task="countdown3:2") == 0
     (line,) = written(console).splitlines()
     report = json.loads(line)
     timing = json.loads((tmp_path / "timing.json").read_text())
@@ -85,6 +88,7 @@ async def test_one_object_for_machines(tmp_path: Path) -> None:
         "config": json.loads((tmp_path / "config.json").read_text()),
         **json.loads((tmp_path / "metrics.json").read_text()),
         "timing": timing,
+        "unreadable": {},
     }
     assert report["samples"] == 8
     assert {"prompt_tokens", "cached_tokens", "cached"} <= timing.keys()
@@ -99,7 +103,7 @@ async def test_a_terminal_gets_a_progress_line(tmp_path: Path) -> None:
 
 async def test_it_fits_80_columns(tmp_path: Path) -> None:
     console = paper(terminal=True, width=80)
-    await run(tmp_path, console, repeats=2)
+    await run(tmp_path, console, task="countdown3:2")
     *_, last = written(console).split("4/8 ")[-1].split("\r")
     assert "Student's t over question means" in last or "Wilson" in last
     table = written(console).rpartition("countdown3 · apr")[2].splitlines()
@@ -156,16 +160,6 @@ async def test_a_model_without_a_grammar_is_asked_in_words(tmp_path: Path) -> No
     backends = {"policy": ScriptedBackend(script)}
     await run(tmp_path, paper(), backends=backends, controller=AdaptiveParallel(), limit=1)
     assert "Use each of the numbers" in asked[0]
-
-
-def test_tasks_with_repeats() -> None:
-    assert parse_task("countdown4:8") == ("countdown4", 8)
-    assert parse_task("countdown4") == ("countdown4", 1)
-    for text in ("countdown4:", "countdown4:0", "countdown4:-1", "countdown4:two"):
-        with pytest.raises(UsageError) as error:
-            parse_task(text)
-        expected = f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}"
-        assert str(error.value) == expected
 
 
 async def test_a_task_or_a_limit_that_does_not_exist(tmp_path: Path) -> None:

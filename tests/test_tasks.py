@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from controllers.syntax import syntax_of
 from eval.countdown import Problem, generate, solve
-from eval.tasks import TASKS, Countdown, countdown_item, parse_countdown, refusal, task_of
+from eval.tasks import (
+    TASKS,
+    Asked,
+    Countdown,
+    countdown_item,
+    parse_countdown,
+    parse_tasks,
+    refusal,
+    task_of,
+)
 from reason.errors import UsageError
 
 FORMS = [
@@ -167,6 +176,29 @@ def test_more_problems_than_there_are_is_a_mistake() -> None:
     message = r"limit must be at most (\d+), all this task has, got 500"
     match = re.fullmatch(message, str(raised.value))
     assert match and len(list(few.items(int(match[1]), 0, ""))) == int(match[1]) > 0
+
+
+def test_tasks_with_repeats() -> None:
+    assert parse_tasks("countdown4") == [Asked("countdown4", 1, "countdown4", "countdown4")]
+    assert parse_tasks("countdown4:8, aime24,math500:2,gpqa@a/b.parquet") == [
+        Asked("countdown4", 8, "countdown4", "countdown4x8"),
+        Asked("aime24", 16, "aime24", "aime24"),
+        Asked("math500", 2, "math500", "math500x2"),
+        Asked("gpqa@a/b.parquet", 8, "gpqa", "gpqa"),
+    ]
+    assert parse_tasks("a/my own.jsonl:3") == [
+        Asked("a/my own.jsonl", 3, "my-own", "my-ownx3"),
+    ]
+    for text in ("countdown4:", "countdown4:0", "countdown4:-1", "countdown4:two", "aime24:\u0663"):
+        with pytest.raises(UsageError) as error:
+            parse_tasks(f"countdown3,{text}")
+        expected = f"expected TASK:REPEATS with repeats of 1 or more, got {text!r}"
+        assert str(error.value) == expected
+    for text in ("", ":2", "countdown4,", "countdown4,,countdown3"):
+        with pytest.raises(UsageError, match="which task"):
+            parse_tasks(text)
+    with pytest.raises(UsageError, match=r"aime24 is asked for twice, by aime24 and aime24@x\.jso"):
+        parse_tasks("aime24:2,aime24@x.jsonl:3")
 
 
 def test_an_unknown_task_names_those_there_are() -> None:
