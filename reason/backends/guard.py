@@ -22,7 +22,8 @@ def main(log: str, command: list[str]) -> int:
         )
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # unlike sys.stdin's, one that may go on while Python ends
+            pass
         _signal(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
