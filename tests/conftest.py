@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.serving import COUNTDOWN, serving
+from tests.serving import COUNTDOWN, llama_cpp, serving
 
 # Beside a server on the same cores, threads of one operation only wait for each other.
 torch.set_num_threads(1)
@@ -30,3 +30,11 @@ def qwen3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     words.save_pretrained(folder)
     with serving(str(folder)) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """llama.cpp's server of a random model of ASCII text, as a value of --backend."""
+    folder: Path = tmp_path_factory.mktemp("llama_cpp")
+    with llama_cpp(folder, tiny.letters(ascii=True)) as url:
+        yield f"openai:{url}?tokenizer={folder}"

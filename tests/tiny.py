@@ -68,14 +68,16 @@ def words(eos: bool = False) -> PreTrainedTokenizerBase:
 
 
 @cache
-def letters() -> PreTrainedTokenizerBase:
-    """Byte-level pairs: every text has tokens, and most characters beyond ASCII take several."""
+def letters(ascii: bool = False) -> PreTrainedTokenizerBase:
+    """Byte-level pairs: every text has tokens, and most characters beyond ASCII take several. With
+    `ascii`, these have none, so that every token is a text of its own."""
+    plain = [*map(chr, range(33, 127)), "\u0120", "\u010a"]  # the last are space and line break
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=plain if ascii else pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[EOS],
         show_progress=False,
     )
