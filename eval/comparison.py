@@ -1,18 +1,33 @@
-"""Two evaluations on the same questions, compared by pairs."""
+"""Two methods on the same questions, compared by pairs, in both readings (see eval.intervals)."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
 
-from eval.metrics import CONFIDENCE
+from eval.intervals import Interval, mover, paired, this_set
+from eval.metrics import Figure
+from eval.permutation import holm, mcnemar, relabelled, sign_flip
 from eval.samples import Sample
 from reason.errors import UsageError
 
-RESAMPLES = 9999
-_BATCH = 500  # resamples held in memory at a time
+__all__ = ["Difference", "Reading", "holm", "paired_difference"]
+NAMED = 3
+"""Questions of each side that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the difference tells of this very set of questions."""
+
+    low: float | None
+    high: float | None
+    """95%, from an interval of each side; None where a question has but one sample."""
+    p_value: float
+    """Two-sided, of equal solve rates at every question."""
+    test: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,82 +38,85 @@ class Difference:
     mean: float
     low: float
     high: float
-    """95% percentile bootstrap over questions."""
+    """95%, for questions like these."""
     p_value: float
-    """Two-sided, of no difference."""
+    """Two-sided, of no difference among questions like these."""
     test: str
+    this_set: Reading
 
 
 def paired_difference(
-    first: Iterable[Sample], second: Iterable[Sample], seed: int = 0
+    first: Iterable[Sample],
+    second: Iterable[Sample],
+    seed: int = 0,
+    *,
+    figure: Figure = "total_tokens",
+    budget: float = inf,
 ) -> Difference:
-    """The mean difference by question, its interval and its p-value.
+    """The mean difference by question, with its intervals and p-values.
 
-    McNemar's exact test where every question has one sample on either side, else a sign-flip
-    permutation test of the question means: exact up to 13 questions, 9999 seeded resamples
-    beyond. Raises UsageError if the questions are not the same, or fewer than two.
+    With a budget, a sample that spent more of the figure counts as wrong: what the same runs would
+    have scored had they been cut off there. Where every question has one sample on either side,
+    McNemar's exact test; else sign flips of the questions' differences, and for this set the
+    labels of the samples within each question. Raises UsageError if the questions are not the
+    same, or fewer than two.
     """
-    a, b = _by_question(first), _by_question(second)
-    if a.keys() != b.keys():
-        lone = sorted(a.keys() ^ b.keys())
-        raise UsageError(
-            f"a paired comparison needs the same questions on both sides; {len(lone)} are on one "
-            f"side only, such as {lone[0]!r}"
-        )
+    a, b = _tally(first, figure, budget), _tally(second, figure, budget)
+    same_questions(a, b, "the first", "the second")
     if len(a) < 2:
         raise UsageError(f"a paired comparison needs at least two questions, got {len(a)}")
-    means = np.array([np.mean(a[question]) - np.mean(b[question]) for question in sorted(a)])
-    interval = stats.bootstrap(
-        (means,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    single = all(len(given) == 1 for side in (a, b) for given in side.values())
+    names = sorted(a)
+    (right, n), (other, m) = (_columns([side[name] for name in names]) for side in (a, b))
+    x, y = right / n, other / m
+    low, high = paired(x, n, y, m)
+    if (n == 1).all() and (m == 1).all():
+        p_value = p_set = mcnemar(int((right > other).sum()), int((right < other).sum()))
+        test = test_set = "McNemar exact"
+    else:
+        p_value, test = sign_flip(right, n, other, m, seed), "sign-flip permutation"
+        p_set, test_set = relabelled(right, n, other, m), "permutation within questions"
+    one, two = this_set(x, n), this_set(y, m)
+    here: Interval | tuple[None, None] = (None, None)
+    if one and two:
+        here = mover(float(x.mean()), one, float(y.mean()), two)
     return Difference(
-        questions=len(means),
-        mean=float(means.mean()),
-        low=float(interval.low),
-        high=float(interval.high),
-        p_value=_mcnemar(means) if single else _sign_flip(means, seed),
-        test="McNemar exact" if single else "sign-flip permutation",
+        questions=len(names),
+        mean=float((x - y).mean()),
+        low=low,
+        high=high,
+        p_value=p_value,
+        test=test,
+        this_set=Reading(*here, p_set, test_set),
     )
 
 
-def _by_question(rows: Iterable[Sample]) -> dict[str, list[bool]]:
-    answers: dict[str, list[bool]] = {}
+def same_questions(first: Iterable[str], second: Iterable[str], one: str, other: str) -> None:
+    """Raise UsageError, naming a few of each side, unless both hold the same questions."""
+    a, b = set(first), set(second)
+    if a == b:
+        return
+    only = [
+        f"only {name} holds {', '.join(map(repr, lone[:NAMED]))}"
+        + (f" and {len(lone) - NAMED:,} more" if len(lone) > NAMED else "")
+        for name, lone in ((one, sorted(a - b)), (other, sorted(b - a)))
+        if lone
+    ]
+    raise UsageError(
+        "a paired comparison needs the same questions on both sides, and "
+        f"{len(a & b):,} are shared: {'; '.join(only)}"
+    )
+
+
+def _tally(rows: Iterable[Sample], figure: Figure, budget: float) -> dict[str, tuple[int, int]]:
+    """How many samples of each question are right, and how many there are."""
+    found: dict[str, tuple[int, int]] = {}
     for row in rows:
-        answers.setdefault(row.id, []).append(row.correct)
-    return answers
+        right, n = found.get(row.id, (0, 0))
+        inside = row.correct and getattr(row, figure) <= budget
+        found[row.id] = right + inside, n + 1
+    return found
 
 
-def _mcnemar(differences: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    counts = Counter(differences.tolist())
-    won, lost = counts[1.0], counts[-1.0]
-    return float(stats.binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
-
-
-def _sign_flip(differences: "np.ndarray[tuple[int], np.dtype[np.float64]]", seed: int) -> float:
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",  # of a single sample: flips signs
-        n_resamples=RESAMPLES,
-        batch=_BATCH,
-        rng=np.random.default_rng(seed),
-    )
-    return float(test.pvalue)
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """The p-values adjusted for being several (Holm 1979), under their names."""
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    ranked = sorted(p_values, key=p_values.__getitem__)
-    for rank, name in enumerate(ranked):
-        highest = max(highest, min(1.0, (len(ranked) - rank) * p_values[name]))
-        adjusted[name] = highest
-    return adjusted
+def _columns(pairs: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    columns = np.array(pairs, np.int64).reshape(-1, 2)
+    return columns[:, 0], columns[:, 1]

@@ -1,16 +1,13 @@
 import random
 from dataclasses import replace
-from itertools import product
 from statistics import mean, median
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eval.comparison import Difference, paired_difference
 from eval.metrics import (
     Estimate,
     Metrics,
@@ -22,7 +19,6 @@ from eval.metrics import (
     wilson,
 )
 from eval.samples import Sample
-from reason.errors import UsageError
 
 
 def sample(question: str, repeat: int = 0, correct: bool = False, **changes: Any) -> Sample:
@@ -86,6 +82,8 @@ def test_every_figure_of_an_evaluation() -> None:
         unanswered=0.6,
         false_claims=0.2,
         errors=1,
+        in_thought=0.0,
+        ungraded=0,
     )
 
 
@@ -162,86 +160,3 @@ def test_accuracy_within_a_budget() -> None:
     assert accuracy_within(rows, "critical_path", [4, 5, 10, 29, 30]) == [0, 0, 0.25, 0.5, 0.75]
     assert accuracy_within(rows, "total_tokens", [10, 30, 90]) == [0, 0.5, 0.75]
     assert accuracy_within(rows, "longest_sequence", [19, 20]) == [0, 0.75]
-
-
-def exact_sign_flip(differences: list[float]) -> float:
-    seen = abs(sum(differences))
-    flips = [
-        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
-        for signs in product((1, -1), repeat=len(differences))
-    ]
-    return sum(total >= seen - 1e-9 for total in flips) / len(flips)
-
-
-def test_paired_difference_of_repeats_by_every_flip_of_signs() -> None:
-    first = graded("111", "110", "111", "100", "111", "011", "111", "010")
-    second = graded("100", "110", "011", "100", "010", "001", "111", "000")
-    means = [2 / 3, 0, 1 / 3, 0, 2 / 3, 1 / 3, 0, 1 / 3]
-    found = paired_difference(first, second)
-    # the percentile bootstrap, drawn independently of the code under test
-    rng = np.random.default_rng(7)
-    drawn = rng.choice(means, size=(40_000, 8)).mean(axis=1)
-    assert found == Difference(
-        questions=8,
-        mean=pytest.approx(mean(means)),
-        low=pytest.approx(np.quantile(drawn, 0.025), abs=0.015),
-        high=pytest.approx(np.quantile(drawn, 0.975), abs=0.015),
-        p_value=pytest.approx(exact_sign_flip(means)),
-        test="sign-flip permutation",
-    )
-    assert paired_difference(first, second) == found
-    mirrored = paired_difference(second, first)
-    assert (mirrored.mean, mirrored.p_value) == pytest.approx((-found.mean, found.p_value))
-
-
-def test_paired_difference_of_many_questions() -> None:
-    rng = random.Random(3)
-    sides = [
-        [sample(str(q), r, rng.random() < p) for q in range(200) for r in range(4)]
-        for p in (0.58, 0.5)
-    ]
-    by_question = np.array([[row.correct for row in side] for side in sides]).reshape(2, 200, 4)
-    difference = by_question.mean(axis=2)[0] - by_question.mean(axis=2)[1]
-    limits = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
-    signs = np.random.default_rng(8).choice((-1, 1), size=(20_000, 200))
-    seen = abs((signs * difference).sum(axis=1)) >= abs(difference.sum()) - 1e-9
-    assert paired_difference(*sides) == Difference(
-        questions=200,
-        mean=pytest.approx(difference.mean()),
-        low=pytest.approx(limits.low, abs=0.005),
-        high=pytest.approx(limits.high, abs=0.005),
-        p_value=pytest.approx(seen.mean(), abs=0.01),
-        test="sign-flip permutation",
-    )
-
-
-@pytest.mark.parametrize("won, lost, same", [(7, 1, 5), (3, 3, 0), (0, 4, 9), (0, 0, 6)])
-def test_paired_difference_of_single_samples_is_mcnemars(won: int, lost: int, same: int) -> None:
-    first = graded(*"1" * won, *"0" * lost, *"1" * same)
-    second = graded(*"0" * won, *"1" * lost, *"1" * same)
-    found = paired_difference(first, second)
-    # among discordant pairs every assignment of winners is equally likely
-    discordant = [1.0] * won + [-1.0] * lost
-    assert found.p_value == pytest.approx(exact_sign_flip(discordant))
-    assert found.test == "McNemar exact"
-    assert found.mean == pytest.approx((won - lost) / (won + lost + same))
-    assert found.low <= found.mean <= found.high
-
-
-def test_pairing_finds_what_two_intervals_side_by_side_would_not() -> None:
-    first = graded(*"1" * 30, *"1" * 8, *"0" * 22)
-    second = graded(*"1" * 30, *"0" * 8, *"0" * 22)
-    assert accuracy(second).high > accuracy(first).low
-    assert paired_difference(first, second).p_value == pytest.approx(2 / 2**8)
-
-
-def test_a_comparison_needs_the_same_questions() -> None:
-    with pytest.raises(UsageError) as error:
-        paired_difference(graded("1", "1", "0"), graded("1", "1"))
-    assert str(error.value) == (
-        "a paired comparison needs the same questions on both sides; 1 are on one side only, "
-        "such as 'q2'"
-    )
-    with pytest.raises(UsageError) as error:
-        paired_difference(graded("1"), graded("0"))
-    assert str(error.value) == "a paired comparison needs at least two questions, got 1"

@@ -1,0 +1,63 @@
+"""95% intervals hold the truth in 95% of simulated evaluations."""
+
+import pytest
+
+from benchmarks.coverage import Cell, cells, coverage, paired_coverage, pairs
+
+SOAK = pytest.mark.soak
+SHORT = [
+    Cell(30, 1, 0.5, 0.0),
+    Cell(30, 4, 0.1, 0.3),
+    Cell(30, 4, 0.95, 0.6),
+    Cell(30, 16, 0.5, 0.6),
+    Cell(30, 16, 0.95, 0.3),
+    Cell(500, 4, 0.95, 0.3),
+    Cell(500, 16, 0.1, 0.6),
+]
+SHORT_PAIRS = [
+    Cell(30, 1, 0.5, 0.6, 0.1),
+    Cell(30, 16, 0.5, 0.3, 0.0),
+    Cell(30, 4, 0.95, 0.3, 0.03),
+]
+
+
+def band(cell: Cell) -> tuple[float, float]:
+    """What 2,000 evaluations may show. With 30 questions and few right or few wrong samples no
+    interval is exact: where all samples may come out right, nothing can be excluded on that side,
+    and its 2.5% are left over."""
+    few = cell.questions == 30 and cell.accuracy != 0.5
+    return 0.935, 0.998 if few else 0.965
+
+
+@pytest.mark.parametrize("cell", SHORT, ids=str)
+def test_intervals_of_the_accuracy(cell: Cell) -> None:
+    check(coverage(cell, 400), cell, 0.03)
+
+
+@pytest.mark.parametrize("cell", SHORT_PAIRS, ids=str)
+def test_intervals_of_the_difference(cell: Cell) -> None:
+    check(paired_coverage(cell, 400), cell, 0.03)
+
+
+@SOAK
+@pytest.mark.parametrize("cell", cells(), ids=str)
+def test_intervals_of_the_accuracy_at_length(cell: Cell) -> None:
+    check(coverage(cell, 2000), cell, 0.0)
+
+
+@SOAK
+@pytest.mark.parametrize("cell", pairs(), ids=str)
+def test_intervals_of_the_difference_at_length(cell: Cell) -> None:
+    check(paired_coverage(cell, 2000), cell, 0.0)
+
+
+def check(found: dict[str, float], cell: Cell, slack: float) -> None:
+    """Both readings are within the band; this set needs two samples a question."""
+    low, high = band(cell)
+    assert low - slack <= found["like these"] <= high + slack
+    if cell.repeats > 1:
+        assert low - slack <= found["this set"] <= high + slack
+
+
+def test_students_t_alone_would_not_do() -> None:
+    assert coverage(Cell(30, 16, 0.95, 0.6), 400)["t"] < 0.88
