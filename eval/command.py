@@ -57,6 +57,7 @@ async def evaluate_command(
     limit: int | None,
     exclude_unreadable: bool,
     seed: int,
+    problems_seed: int,
     concurrency: int,
     out: Path,
     console: Console,
@@ -72,13 +73,15 @@ async def evaluate_command(
         raise UsageError(f"limit must be 1 or more, got {limit}")
     quiet = Console(quiet=True) if json else console
     problems = task_of(task.name)
-    drawn = problems.items(limit, seed, backends["policy"].info.grammar)
+    drawn = problems.items(limit, problems_seed, backends["policy"].info.grammar)
     items = await _all_of(drawn, limit, quiet)
     unreadable = {item.id: item.refusal for item in items if item.refusal}
     if unreadable:
         quiet.print(_unreadable(unreadable, len(items), exclude_unreadable), markup=False)
     name, repeats, asked = controller.name, task.repeats, len(items)
-    config = resolve(task.title, repeats, controller, name, backends, budget, asked, seed)
+    config = resolve(
+        task.title, repeats, controller, name, backends, budget, asked, seed, problems_seed
+    )
     if data := problems.describe():
         config |= {"data": data, "excluded": sorted(unreadable) if exclude_unreadable else []}
     if exclude_unreadable:
@@ -153,6 +156,7 @@ def resolve(
     budget: Budget,
     limit: int,
     seed: int,
+    problems_seed: int = 0,
 ) -> dict[str, Any]:
     """Everything that the results depend on, as config.json holds it; a limit of null is none."""
     limits = {f.name: getattr(budget, f.name) for f in fields(budget)}
@@ -161,6 +165,7 @@ def resolve(
         "repeats": repeats,
         "limit": limit,
         "seed": seed,
+        "problems_seed": problems_seed,
         "controller": {"name": controller_name, **asdict(controller)},
         "budget": {name: value if isfinite(value) else None for name, value in limits.items()},
         "backends": {

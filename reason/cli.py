@@ -132,6 +132,7 @@ def eval_command(asked: Eval, tables: Values) -> int:
             limit=asked.limit,
             exclude_unreadable=asked.exclude_unreadable,
             seed=asked.seed,
+            problems_seed=asked.problems_seed,
             concurrency=asked.concurrency,
             out=out,
             console=console,

@@ -16,6 +16,7 @@ BACKEND = option(
     metavar="SPEC",
 )
 SEED = option(0, "Seed of everything that is sampled")
+PROBLEMS_SEED = option(0, "Seed of the problems that are drawn: others are asked")
 JSON = option(False, "Print one JSON object")
 SVG = option(None, "Write the tree there as SVG", metavar="FILE")
 RECORD = option(None, "Write every event there, for replay", metavar="FILE")
@@ -58,6 +59,7 @@ class Eval:
     controller: str = CONTROLLER
     backend: str = BACKEND
     seed: int = SEED
+    problems_seed: int = PROBLEMS_SEED
     limit: int | None = LIMIT
     exclude_unreadable: bool = EXCLUDE
     concurrency: int = CONCURRENCY

@@ -53,6 +53,7 @@ async def run(
         "limit": 4,
         "exclude_unreadable": False,
         "seed": 3,
+        "problems_seed": 3,
         "concurrency": 2,
     }
     options = {**options, **changes, "out": out, "console": console, "json": json}
@@ -92,6 +93,29 @@ async def test_one_object_for_machines(tmp_path: Path) -> None:
     }
     assert report["samples"] == 8
     assert {"prompt_tokens", "cached_tokens", "cached"} <= timing.keys()
+
+
+async def test_what_is_asked_and_how_it_is_sampled_have_a_seed_each(tmp_path: Path) -> None:
+    seeds: dict[str, set[int | None]] = {}
+    asked: dict[str, set[str]] = {}
+    for name, own, of_problems in (("a", 3, 3), ("b", 4, 3), ("c", 3, 4)):
+        seen = seeds.setdefault(name, set())
+
+        def script(context: str, params: SamplingParams, seen: set[int | None] = seen) -> str:
+            seen.add(params.seed)
+            return "<ans> fail <eos>"
+
+        options = {"seed": own, "problems_seed": of_problems}
+        backends = {"policy": oracle(script=script)}
+        await run(tmp_path / name, paper(), backends=backends, **options)
+        lines = (tmp_path / name / "samples.jsonl").read_text().splitlines()
+        asked[name] = {json.loads(line)["id"] for line in lines}
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["seed"], config["problems_seed"]) == (own, of_problems)
+    assert asked["a"] == asked["b"] != asked["c"]
+    assert not seeds["a"] & seeds["b"]
+    with pytest.raises(UsageError, match=r"what differs: problems_seed \(3 there, 4 now\)"):
+        await run(tmp_path / "a", paper(), problems_seed=4)
 
 
 async def test_a_terminal_gets_a_progress_line(tmp_path: Path) -> None:
