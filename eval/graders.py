@@ -10,6 +10,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Protocol
 
+from eval.item import UNDECIDED
 from eval.sandbox import Lost, Reply, Sandbox
 from reason.answers import same
 from reason.errors import UsageError
@@ -115,7 +116,7 @@ class Mathematics:
         try:
             reply = self._ask({"answer": answer, "reference": reference})
         except Lost as lost:
-            return f"it cannot be compared with {reference}: {lost}"
+            return f"{UNDECIDED} with {reference}: {lost}"
         if reply["same"]:
             return None
         return f"it is not {reference}" if reply["answer"] else "it cannot be read as mathematics"

@@ -64,6 +64,10 @@ class Metrics:
     """Share that gave an answer, and a wrong one."""
     errors: int
     """Samples in which the model failed; resuming the evaluation tries them again."""
+    in_thought: float
+    """Share whose answer stands in the thinking only: what was said after it has none."""
+    ungraded: int
+    """Answers that the grader gave up on, which count as wrong."""
 
 
 def measure(samples: Iterable[Sample]) -> Metrics:
@@ -88,6 +92,8 @@ def measure(samples: Iterable[Sample]) -> Metrics:
         unanswered=share(row.answer is None for row in rows),
         false_claims=share(row.answer is not None and not row.correct for row in rows),
         errors=sum(row.failed for row in rows),
+        in_thought=share(row.in_thought for row in rows),
+        ungraded=sum(row.ungraded is not None for row in rows),
     )
 
 

@@ -107,7 +107,10 @@ def _item(question: Question, grader: str) -> Item:
     def fault(answer: str | None) -> str | None:
         return grade(GRADERS[grader], answer, question.reference)
 
-    return Item(question.id, question.text, question.text, fault, refusal=question.refusal)
+    slow = grader == "math"
+    return Item(
+        question.id, question.text, question.text, fault, slow=slow, refusal=question.refusal
+    )
 
 
 @lru_cache(maxsize=16)

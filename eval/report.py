@@ -36,6 +36,10 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("hit the budget", f"{m.limited:.1%}"),
         ("errors", f"{m.errors:,}"),
     ]
+    if m.in_thought:
+        found.append(("answer in thought", f"{m.in_thought:.1%}"))
+    if m.ungraded:
+        found.append(("not gradable", f"{m.ungraded:,}"))
     if "cached" in timing:
         found.append(("cached prompt tokens", f"{timing['cached']:.1%}"))
     if timing:

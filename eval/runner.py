@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from eval.folder import discard, settle_config, write_json
-from eval.item import Item
+from eval.item import UNDECIDED, Item
 from eval.manifest import add_session
 from eval.metrics import Metrics, measure
 from eval.samples import Sample, Samples
 from eval.scorers import scorers_of
 from eval.timing import Timing
+from reason.answers import in_thought
 from reason.backends.base import Backend
 from reason.errors import BackendError, UsageError
 from reason.events import Closed, Event
@@ -157,7 +158,10 @@ class _Session:
         )
         if isinstance(run.failure, UsageError):  # it would be the same for every sample
             raise run.failure
-        row = _row(item, repeat, run, lost)
+        answer = run.result.answer if run.result else None
+        slow = item.slow and answer is not None
+        fault = await asyncio.to_thread(item.fault, answer) if slow else item.fault(answer)
+        row = _row(item, repeat, run, lost, fault)
         # No await from here on: a run that has finished is on record, whatever is cancelled.
         self.samples.append(row)
         self.rows[row.key] = row
@@ -173,7 +177,9 @@ class _Session:
             )
 
 
-def _row(item: Item, repeat: int, run: Trajectory, lost: Sequence[str]) -> Sample:
+def _row(
+    item: Item, repeat: int, run: Trajectory, lost: Sequence[str], fault: str | None
+) -> Sample:
     account = run.account()
     error = run.error
     if error is None and lost:  # the method got over it, but worse off than it should have been
@@ -183,7 +189,7 @@ def _row(item: Item, repeat: int, run: Trajectory, lost: Sequence[str]) -> Sampl
         id=item.id,
         repeat=repeat,
         answer=account["answer"],
-        correct=item.verify(account["answer"]),
+        correct=fault is None,
         error=error,
         failed=bool(lost) or (len(run.tree) == 0 and run.limit is None),
         limit=run.limit,
@@ -196,4 +202,6 @@ def _row(item: Item, repeat: int, run: Trajectory, lost: Sequence[str]) -> Sampl
         cached_tokens=account["cached_tokens"],
         threads=account["threads"],
         peak_threads=account["peak_threads"],
+        in_thought=run.result is not None and in_thought(run.tree[run.result.thread].text),
+        ungraded=fault if fault and fault.startswith(UNDECIDED) else None,
     )

@@ -46,6 +46,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cached_tokens: int
     threads: int
     peak_threads: int
+    in_thought: bool = False
+    """Whether the answer stands in the thinking only, and what was said after it has none."""
+    ungraded: str | None = None
+    """Why the grader gave up on the answer, which counts as wrong."""
 
     @property
     def key(self) -> tuple[str, int]:

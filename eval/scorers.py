@@ -1,5 +1,6 @@
 """Scores of a finished thread, by the names under which methods ask the engine for them."""
 
+import asyncio
 from collections.abc import Mapping
 from math import fsum, inf
 
@@ -20,4 +21,7 @@ def scorers_of(item: Item) -> Mapping[str, Scorer]:
     def verifier(thread: Thread, answer: str | None) -> float:
         return float(item.verify(answer))
 
-    return {"verifier": verifier, "likelihood": likelihood}
+    async def patient(thread: Thread, answer: str | None) -> float:
+        return float(await asyncio.to_thread(item.verify, answer))
+
+    return {"verifier": patient if item.slow else verifier, "likelihood": likelihood}

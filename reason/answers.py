@@ -24,6 +24,15 @@ def boxed(text: str) -> str | None:
     return found
 
 
+def in_thought(text: str) -> bool:
+    """Whether `boxed` had to take the answer from the thinking, since what was said after it, if
+    anything, has none."""
+    thought, closed, said = text.rpartition("</think>")
+    if closed:
+        return boxed(said) is None and boxed(thought) is not None
+    return "<think>" in text and boxed(text) is not None
+
+
 def normalise(answer: str) -> str:
     """The form in which answers are compared as text: spaces, dollar signs and a final period
     do not count, `007`, `7.0` and `+7` are 7."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reason.answers import Vote, boxed, majority, normalise, same
+from reason.answers import Vote, boxed, in_thought, majority, normalise, same
 
 BOXES: list[tuple[str, str | None]] = [
     (r"so \boxed{14}", "14"),
@@ -33,6 +33,24 @@ BOXES: list[tuple[str, str | None]] = [
 @pytest.mark.parametrize(("text", "answer"), BOXES)
 def test_boxed(text: str, answer: str | None) -> None:
     assert boxed(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (r"<think>\boxed{1}</think> \boxed{2}", False),
+        (r"<think>\boxed{1}</think> two", True),
+        (r"\boxed{1}</think> \boxed{ }", True),
+        (r"<think>\boxed{1} and so on", True),
+        (r"</think>\boxed{1}</think> two </think> \boxed{2}", False),
+        (r"\boxed{2}", False),
+        ("<think>one</think> two", False),
+        ("<think>", False),
+        ("", False),
+    ],
+)
+def test_an_answer_in_the_thinking_only(text: str, found: bool) -> None:
+    assert in_thought(text) == found
 
 
 def scanned(text: str) -> str | None:
