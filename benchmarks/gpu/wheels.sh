@@ -27,7 +27,7 @@ get() {
 # The last SGLang for torch 2.11, what it asks for by version, and what else it imports.
 get "$out/all" sglang==0.5.17 transformers==5.12.1 tokenizers==0.22.2 huggingface_hub==1.33.0 \
     apache-tvm-ffi==0.1.11 openai==2.6.1 openai-harmony==0.0.4 soundfile==0.13.1 gguf==0.19.0 \
-    llguidance==1.7.6 pydantic==2.12.5 pydantic-core==2.41.5 \
+    llguidance==1.7.6 xgrammar==0.2.1 pydantic==2.12.5 pydantic-core==2.41.5 \
     annotated-doc annotated-types attrs cffi compressed-tensors dill distro fastapi interegular \
     jiter jsonschema jsonschema-specifications loguru msgspec orjson partial_json_parser pybase64 \
     pycparser python-multipart pyzmq referencing rich rpds-py setproctitle sniffio starlette \
