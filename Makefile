@@ -10,7 +10,8 @@ EXTRAS ?= hf,dev
 TORCH       ?= torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-BENCHMARKS ?= engine hf_backend
+# The others need something of their own: countdown and coverage hours, sft TRL, gpu.trees a GPU.
+BENCHMARKS ?= engine http_client hf_backend $(if $(SGLANG),sglang "gpu.trees --smoke")
 
 PROBLEM ?= make 24 from 3 5 7 8
 
@@ -50,7 +51,7 @@ types: $(INSTALLED) ## mypy --strict on the five packages
 soak: $(SGLANG) $(INSTALLED) ## the long tests, for their full duration
 	$(BIN)/python -m pytest -m soak
 
-bench: $(INSTALLED) ## every figure of latency and throughput
+bench: $(SGLANG) $(INSTALLED) ## every figure of latency and throughput
 	@set -e; for name in $(BENCHMARKS); do echo "benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove caches and builds; .venv and runs/ stay
