@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.intervals import Interval, mover, paired, this_set
+from eval.intervals import mover, paired, this_set
 from eval.metrics import Figure
 from eval.permutation import holm, mcnemar, relabelled, sign_flip
 from eval.samples import Sample
@@ -76,9 +76,9 @@ def paired_difference(
         p_value, test = sign_flip(right, n, other, m, seed), "sign-flip permutation"
         p_set, test_set = relabelled(right, n, other, m), "permutation within questions"
     one, two = this_set(x, n), this_set(y, m)
-    here: Interval | tuple[None, None] = (None, None)
+    low_set, high_set = None, None
     if one and two:
-        here = mover(float(x.mean()), one, float(y.mean()), two)
+        low_set, high_set = mover(float(x.mean()), one, float(y.mean()), two)
     return Difference(
         questions=len(names),
         mean=float((x - y).mean()),
@@ -86,7 +86,7 @@ def paired_difference(
         high=high,
         p_value=p_value,
         test=test,
-        this_set=Reading(*here, p_set, test_set),
+        this_set=Reading(low_set, high_set, p_set, test_set),
     )
 
 

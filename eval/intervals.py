@@ -75,7 +75,7 @@ def like_these(
     return _score(mean, variance, floor, ceiling, informative - 1)
 
 
-def this_set(means: Sequence[float] | Values, samples: Sequence[float] | Values) -> Interval | None:
+def this_set(means: Sequence[float] | Values, samples: Sequence[int] | Counts) -> Interval | None:
     """Of the mean solve rate of these very questions; None unless all have two samples or more.
 
     The variance is widened by (t/z)², t having n-1 degrees of freedom for every question that was

@@ -51,7 +51,7 @@ def sign_flip(first: Counts, n: Counts, second: Counts, m: Counts, seed: int = 0
         wider[: len(chances)] += chances / 2
         wider[step:] += chances / 2
         chances = wider
-    sums = 2.0 * np.arange(len(chances)) - (len(chances) - 1)
+    sums = 2 * np.arange(len(chances), dtype=float) - (len(chances) - 1)
     return _tail(chances, sums, abs(int(differences.sum())) / unit)
 
 
@@ -87,7 +87,7 @@ def relabelled(first: Counts, n: Counts, second: Counts, m: Counts) -> float:
             start = won * int(steps[here]) // unit
             wider[start : start + len(chances)] += chance * chances
         chances = wider
-    return _tail(chances, lowest + unit * np.arange(len(chances)), seen)
+    return _tail(chances, lowest + unit * np.arange(len(chances), dtype=float), seen)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -172,7 +172,8 @@ def sft_command(asked: Train, tables: Values) -> int:
 
 def _recipe(name: str) -> Path:
     """A file, or one of the recipes that ship, by name."""
-    shipped = {path.name: Path(str(path)) for path in files("rl").joinpath("recipes").iterdir()}
+    folder = files("rl").joinpath("recipes")
+    shipped = {file.name: Path(str(file)) for file in sorted(folder.iterdir(), key=str)}
     if Path(name).is_file():
         return Path(name)
     if f"{name.removesuffix('.toml')}.toml" in shipped:

@@ -1,13 +1,15 @@
 import random
-from dataclasses import replace
+from math import sqrt
 from statistics import mean, median
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy import stats
 
+from eval.intervals import like_these, wilson
 from eval.metrics import (
     Estimate,
     Metrics,
@@ -16,7 +18,6 @@ from eval.metrics import (
     accuracy_within,
     measure,
     spread,
-    wilson,
 )
 from eval.samples import Sample
 
@@ -87,40 +88,84 @@ def test_every_figure_of_an_evaluation() -> None:
     )
 
 
-@given(st.integers(1, 400), st.data())
-def test_wilson_is_scipys(trials: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    reference = stats.binomtest(successes, trials).proportion_ci(method="wilson")
-    assert wilson(successes, trials) == pytest.approx((reference.low, reference.high), abs=1e-12)
+def test_with_one_sample_a_question_it_is_wilsons_interval() -> None:
+    reference = stats.binomtest(13, 20).proportion_ci(method="wilson")
+    expected = Estimate(0.65, *map(pytest.approx, reference), "Wilson over questions")
+    assert accuracy(graded(*"1" * 13, *"0" * 7)) == expected
 
 
 @given(
-    st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=2, max_size=12).filter(
-        lambda q: max(map(len, q)) > 1 and 0 < mean(map(mean, q)) < 1
-    )
+    st.lists(st.lists(st.booleans(), min_size=2, max_size=5), min_size=2, max_size=12),
+    st.data(),
 )
-def test_accuracy_of_repeats_is_students_t_over_question_means(answers: list[list[bool]]) -> None:
-    rows = [sample(str(q), r, a) for q, given_ in enumerate(answers) for r, a in enumerate(given_)]
+def test_with_repeats_or_groups_it_is_that_of_questions_like_these(
+    answers: list[list[bool]], data: st.DataObject
+) -> None:
+    groups = [data.draw(st.sampled_from(["", "a", "b"])) for _ in answers]
+    rows = [
+        sample(f"q{q}", r, a, group=groups[q])
+        for q, given_ in enumerate(answers)
+        for r, a in enumerate(given_)
+    ]
+    data.draw(st.randoms()).shuffle(rows)
+    found = accuracy(rows)
     means = [mean(given_) for given_ in answers]
-    assert (found := accuracy(rows)) == replace(found, method="Student's t over question means")
-    assert found.value == pytest.approx(mean(means))
-    if len(set(means)) > 1:
-        reference = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-        limits = (max(reference.low, 0), min(reference.high, 1))
-        assert (found.low, found.high) == pytest.approx(limits)
+    own = [group or f"q{q}" for q, group in enumerate(groups)]
+    units = len(set(own))
+    limits = like_these(means, [len(given_) for given_ in answers], own) if units > 1 else (0, 1)
+    method = {1: "none for a single group", len(means): "Wilson, clustered by question"}
+    assert found == Estimate(
+        pytest.approx(mean(means)),
+        pytest.approx(limits[0]),
+        pytest.approx(limits[1]),
+        method.get(units, f"Wilson, clustered in {units} groups"),
+    )
 
 
 def test_repeats_of_few_questions_are_not_taken_for_many_questions() -> None:
     repeated = accuracy(graded("1111111111", "0000000000", "1111111111", "0000000000"))
-    assert repeated == Estimate(0.5, 0.0, 1.0, "Student's t over question means")
+    assert (repeated.low, repeated.high) == pytest.approx(wilson(2, 4))
     low, high = wilson(20, 40)  # what pooling the forty samples would claim
     assert (round(low, 2), round(high, 2)) == (0.35, 0.65)
 
 
-def test_accuracy_where_t_would_claim_certainty() -> None:
-    assert accuracy(graded("11", "11")) == Estimate(1.0, *wilson(2, 2), "Wilson over questions")
-    assert accuracy(graded("00", "00")) == Estimate(0.0, *wilson(0, 2), "Wilson over questions")
+def test_where_nothing_varies_the_interval_is_no_point() -> None:
+    method = "Wilson, clustered by question"
+    assert accuracy(graded("11", "11")) == Estimate(1.0, *wilson(2, 2), method)
+    assert accuracy(graded("00", "00")) == Estimate(0.0, *wilson(0, 2), method)
     assert accuracy(graded("0010")) == Estimate(0.25, 0.0, 1.0, "none for a single question")
+    for marks in (("10", "01"), ("1110", "1101", "1011")):  # all means are equal
+        found = accuracy(graded(*marks * 10))
+        pooled = wilson(sum(map("".join(marks).count, "1")) * 10, len("".join(marks)) * 10)
+        assert (found.low, found.high) == pytest.approx(pooled)
+
+
+def test_questions_that_are_variants_of_one_do_not_count_as_many() -> None:
+    """Against the variance of the groups' sums, written out, and the quadratic of Wilson."""
+    rng = random.Random(4)
+    sizes = [rng.randint(1, 12) for _ in range(40)]
+    chances = [rng.choice((0.2, 0.95)) for _ in sizes]
+    right = [[rng.random() < p for _ in range(n)] for n, p in zip(sizes, chances, strict=True)]
+    rows = [
+        sample(f"{g}/{i}", correct=mark, group=f"g{g}")
+        for g, marks in enumerate(right)
+        for i, mark in enumerate(marks)
+    ]
+    n, p = sum(sizes), sum(map(sum, right)) / sum(sizes)
+    residuals = [sum(marks) - p * len(marks) for marks in right]
+    variance = sum(r * r for r in residuals) / n**2 * 40 / 39
+    effect = variance / (p * (1 - p)) - 1 / n
+    df = min(sum(not all(m) for m in right), sum(any(m) for m in right)) - 1
+    widened = 1 / n + effect * (stats.t.ppf(0.975, df) / stats.norm.ppf(0.975)) ** 2
+    slack = stats.norm.ppf(0.975) ** 2 * widened
+    centre, half = p + slack / 2, sqrt(slack * (p * (1 - p) + slack / 4))
+    expected = ((centre - half) / (1 + slack), (centre + half) / (1 + slack))
+    found = accuracy(rows)
+    assert (found.value, found.method) == (pytest.approx(p), "Wilson, clustered in 40 groups")
+    assert (found.low, found.high) == pytest.approx(expected)
+    alone = accuracy([replace(row, group="") for row in rows])
+    assert alone.method == "Wilson over questions"
+    assert found.high - found.low > 1.5 * (alone.high - alone.low)
 
 
 @pytest.mark.parametrize("questions, repeats, spread_", [(40, 1, 0.0), (25, 8, 0.25)])
