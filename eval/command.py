@@ -59,6 +59,7 @@ async def evaluate_command(
     seed: int,
     problems_seed: int,
     concurrency: int,
+    trees: bool,
     out: Path,
     console: Console,
     json: bool,
@@ -98,6 +99,7 @@ async def evaluate_command(
             budget=budget,
             seed=seed,
             concurrency=concurrency,
+            trees=trees,
             on_row=progress,
         )
     timing = read_json(out / "timing.json") or {}

@@ -6,6 +6,7 @@ The folder of an evaluation holds
                  more problems or repeats
 * manifest.json  under what it ran, one entry per session
 * samples.jsonl  one row per finished sample, appended at once
+* trees.jsonl    the thread tree of every sample, there before its row; unless turned off
 * metrics.json   a function of the samples alone; written when all of them are there
 * timing.json    the wall clock and what a prefix cache saved, which add up over sessions
 
@@ -16,7 +17,7 @@ for byte, as one that was never stopped, at any concurrency.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from eval.metrics import Metrics, measure
 from eval.samples import Sample, Samples
 from eval.scorers import scorers_of
 from eval.timing import Timing
+from eval.trees import NAME, Tree, TreeFile
 from reason.answers import in_thought
 from reason.backends.base import Backend
+from reason.condenser import Condenser
 from reason.errors import BackendError, UsageError
 from reason.events import Closed, Event
 from reason.ledger import Budget
@@ -53,11 +56,13 @@ async def evaluate(
     budget: Budget | None = None,
     seed: int = 0,
     concurrency: int = 16,
+    trees: bool = True,
     on_row: OnRow | None = None,
 ) -> Metrics:
     """Run the method `repeats` times on every item, at most `concurrency` runs at once.
 
-    `config` is what must be the same for the folder to be resumed. Raises UsageError for a folder
+    `config` is what must be the same for the folder to be resumed. `trees` keeps the thread tree of
+    every sample, and may be turned off only where there is none yet. Raises UsageError for a folder
     that cannot be used or written, BackendError when the model fails again and again; then, and
     when cancelled, finished rows are kept and the same call goes on from there.
     """
@@ -72,11 +77,14 @@ async def evaluate(
                 on_row(row, False)
         left = [key for key in wanted if key not in rows]
         if left:
-            discard(out / "metrics.json")  # of an attempt in which some failed
-            add_session(out / "manifest.json", backends)
-            timing = Timing(out / "timing.json")
-            session = _Session(controller, backends, budget, seed, samples, timing, on_row, rows)
-            await session.run(((wanted[key], key[1]) for key in left), concurrency)
+            with _trees(out / NAME, trees) as kept:
+                discard(out / "metrics.json")  # of an attempt in which some failed
+                add_session(out / "manifest.json", backends)
+                timing = Timing(out / "timing.json")
+                session = _Session(
+                    controller, backends, budget, seed, samples, kept, timing, on_row, rows
+                )
+                await session.run(((wanted[key], key[1]) for key in left), concurrency)
         metrics = measure(rows.values())
         write_json(out / "metrics.json", metrics)
     return metrics
@@ -110,6 +118,17 @@ def _kept(
     return good
 
 
+def _trees(path: Path, keep: bool) -> AbstractContextManager[TreeFile | None]:
+    """Where trees go. A file that lacked some would show the tree of a failed run for another's."""
+    if keep:
+        return TreeFile(path)
+    if path.exists():
+        raise UsageError(
+            f"{path} holds the trees of earlier samples: go on with trees=true, or remove it"
+        )
+    return nullcontext()
+
+
 @dataclass
 class _Session:
     """One start of an evaluation: the runs that are still missing."""
@@ -119,6 +138,7 @@ class _Session:
     budget: Budget | None
     seed: int
     samples: Samples
+    trees: TreeFile | None
     timing: Timing
     on_row: OnRow | None
     rows: dict[tuple[str, int], Sample]
@@ -142,6 +162,7 @@ class _Session:
 
     async def _sample(self, item: Item, repeat: int) -> None:
         lost: list[str] = []
+        condenser = Condenser()
 
         def watch(event: Event) -> None:
             if isinstance(event, Closed) and event.finish == "error":
@@ -152,7 +173,7 @@ class _Session:
             item.prompt,
             self.backends,
             budget=self.budget,
-            sinks=[watch],
+            sinks=[watch, condenser] if self.trees else [watch],
             scorers=scorers_of(item),
             seed=f"{self.seed}/{item.id}/{repeat}",
         )
@@ -163,6 +184,8 @@ class _Session:
         fault = await asyncio.to_thread(item.fault, answer) if slow else item.fault(answer)
         row = _row(item, repeat, run, lost, fault)
         # No await from here on: a run that has finished is on record, whatever is cancelled.
+        if self.trees:
+            self.trees.append(Tree(id=item.id, repeat=repeat, events=condenser.events))
         self.samples.append(row)
         self.rows[row.key] = row
         self.timing.add(row, run.ledger.seconds, run.ledger.ttft)

@@ -1,10 +1,11 @@
 """The thread trees of an evaluation on disk: one line of JSON for each run, its events in short.
 
-A line is there before the row of its sample is; one whose row a killed process never wrote is
-followed by another of the same name, which counts.
+A line is there before the row of its sample is, and as soon on the disk; one whose row a killed
+process never wrote is followed by another of the same name, which counts.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from eval.samples import SYNC_SECONDS
 from reason.errors import UsageError
 from reason.events import Event
 
@@ -44,6 +46,7 @@ class TreeFile:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._size = _whole(path)
             os.ftruncate(self._fd, self._size)
+            self._synced = time.monotonic()
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
@@ -54,6 +57,9 @@ class TreeFile:
         try:
             while line:
                 line = line[os.write(self._fd, line) :]
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._fd)
+                self._synced = time.monotonic()
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._fd, self._size)
@@ -64,7 +70,13 @@ class TreeFile:
         self._size += size
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Bring everything to the disk and let go of the file."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+        finally:
+            os.close(self._fd)
 
     def __enter__(self) -> Self:
         return self

@@ -134,6 +134,7 @@ def eval_command(asked: Eval, tables: Values) -> int:
             seed=asked.seed,
             problems_seed=asked.problems_seed,
             concurrency=asked.concurrency,
+            trees=asked.trees,
             out=out,
             console=console,
             json=asked.json,

@@ -23,6 +23,7 @@ RECORD = option(None, "Write every event there, for replay", metavar="FILE")
 LIMIT = option(None, "How many problems [all of a data set, 200 that are drawn]", metavar="N")
 EXCLUDE = option(False, "Leave out questions whose right answer no grader can read")
 CONCURRENCY = option(16, "How many samples at the same time")
+KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
@@ -63,6 +64,7 @@ class Eval:
     limit: int | None = LIMIT
     exclude_unreadable: bool = EXCLUDE
     concurrency: int = CONCURRENCY
+    trees: bool = KEEP
     out: Path | None = OUT
     json: bool = JSON
 

@@ -38,6 +38,7 @@ async def evaluate_oracle(
     budget: Budget | None = None,
     concurrency: int = 8,
     delay: float = 0.0,
+    trees: bool = True,
     on_row: OnRow | None = None,
 ) -> Metrics:
     """The evaluation that all tests run: APR on 30 problems, twice, some answered wrongly."""
@@ -56,6 +57,7 @@ async def evaluate_oracle(
         repeats=repeats,
         budget=budget,
         concurrency=concurrency,
+        trees=trees,
         on_row=on_row,
     )
 

@@ -55,6 +55,7 @@ async def run(
         "seed": 3,
         "problems_seed": 3,
         "concurrency": 2,
+        "trees": False,
     }
     options = {**options, **changes, "out": out, "console": console, "json": json}
     return await evaluate_tasks(parse_tasks(task), **options)

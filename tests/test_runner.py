@@ -21,9 +21,11 @@ from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
 from eval.metrics import Metrics, measure
 from eval.samples import Sample, Samples
+from eval.trees import Tree, read_trees
 from reason.backends.scripted import Script
 from reason.errors import BackendError, UsageError
-from reason.ledger import Budget
+from reason.ledger import Budget, Ledger
+from reason.tree import ThreadTree
 from reason.types import SamplingParams
 from tests.evaluation import APR, LIMIT, REPEATS, evaluate_oracle, problems
 from tests.oracle import oracle, oracle_script
@@ -46,6 +48,38 @@ def rows_of(out: Path) -> list[Sample]:
     lines = (out / "samples.jsonl").read_bytes().split(b"\n")
     assert lines.pop() == b""
     return [msgspec.json.decode(line, type=Sample) for line in lines]
+
+
+def trees_of(out: Path) -> dict[tuple[str, int], Tree]:
+    return {tree.key: tree for tree in read_trees(out / "trees.jsonl")}
+
+
+def assert_trees_fit(out: Path) -> None:
+    """Every row has its tree, and each tree tells of the run that the row sums up."""
+    trees = trees_of(out)
+    for row in rows_of(out):
+        events = trees[row.key].events
+        tree, ledger = ThreadTree.replay(events), Ledger(Budget())
+        for event in events:
+            ledger.apply(event)
+        assert row.thread is None or tree[row.thread].finish == row.finish
+        assert (
+            row.critical_path,
+            row.total_tokens,
+            row.longest_sequence,
+            row.prompt_tokens,
+            row.cached_tokens,
+            row.threads,
+            row.peak_threads,
+        ) == (
+            tree.critical_path,
+            ledger.total_tokens,
+            tree.longest_sequence,
+            ledger.prompt_tokens,
+            ledger.cached_tokens,
+            ledger.threads,
+            ledger.peak_threads,
+        )
 
 
 def assert_same_result(out: Path, undisturbed: Path) -> None:
@@ -95,13 +129,20 @@ def test_killed_at_any_point_it_ends_as_if_it_never_was(undisturbed: Path, tmp_p
         assert finish(process) == (-signal.SIGKILL, "")
         data = (tmp_path / "samples.jsonl").read_bytes()
         lines = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+        rows = [msgspec.json.decode(line, type=Sample) for line in lines]
+        assert {row.key for row in rows} <= trees_of(tmp_path).keys()
         assert lines[: len(kept)] == kept and len(kept) < len(lines) < TOTAL
         assert not (tmp_path / "metrics.json").exists()
         kept = lines
         if number % 2:  # the kill took the process in the middle of a write
             with (tmp_path / "samples.jsonl").open("ab") as file:
                 file.write(lines[0][: rng.randrange(1, len(lines[0]))])
+        else:
+            with (tmp_path / "trees.jsonl").open("ab") as file:
+                file.write(b'{"id":"cut sho')
     assert finish(start(tmp_path)) == (0, "")
+    assert_trees_fit(tmp_path)
+    assert len(trees_of(tmp_path)) == TOTAL
     assert_same_result(tmp_path, undisturbed)
     sessions = json.loads((tmp_path / "manifest.json").read_text())["sessions"]
     assert len(sessions) == KILLS + 1
@@ -158,6 +199,7 @@ async def test_concurrency_and_order_change_nothing(undisturbed: Path, tmp_path:
         out = tmp_path / str(concurrency)
         await evaluate_oracle(out, concurrency=concurrency)
         assert_same_result(out, undisturbed)
+        assert_trees_fit(out)
 
 
 async def test_a_slow_sample_holds_up_no_other(undisturbed: Path, tmp_path: Path) -> None:
@@ -314,7 +356,7 @@ async def test_a_folder_that_cannot_be_written(undisturbed: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_that_was_written(undisturbed: Path, tmp_path: Path) -> None:
-    code, error = finish(start(tmp_path, file_limit=5000))
+    code, error = finish(start(tmp_path, file_limit=5000, trees=False))
     path = tmp_path / "samples.jsonl"
     assert (code, error) == (
         2,
@@ -326,6 +368,46 @@ def test_a_full_disk_loses_nothing_that_was_written(undisturbed: Path, tmp_path:
     assert finish(start(tmp_path)) == (0, "")
     assert path.read_bytes().startswith(kept)
     assert_same_result(tmp_path, undisturbed)
+
+
+def test_a_disk_that_fills_up_with_trees(undisturbed: Path, tmp_path: Path) -> None:
+    code, error = finish(start(tmp_path, file_limit=50_000))
+    path = tmp_path / "trees.jsonl"
+    assert (code, error) == (
+        2,
+        f"cannot write {path}: File too large; the rows before are kept, and the same command "
+        "goes on from there\n",
+    )
+    kept = path.read_bytes()
+    assert 40_000 < len(kept) <= 50_000 and kept.endswith(b"\n")
+    assert 0 < len(rows_of(tmp_path)) <= len(trees_of(tmp_path)) < TOTAL
+    assert finish(start(tmp_path)) == (0, "")
+    assert path.read_bytes().startswith(kept)
+    assert_trees_fit(tmp_path)
+    assert_same_result(tmp_path, undisturbed)
+
+
+async def test_without_trees_the_figures_are_the_same(undisturbed: Path, tmp_path: Path) -> None:
+    assert (undisturbed / "trees.jsonl").exists()
+    await evaluate_oracle(tmp_path, trees=False)
+    assert not (tmp_path / "trees.jsonl").exists()
+    assert_same_result(tmp_path, undisturbed)
+
+
+async def test_a_folder_with_trees_goes_on_with_trees(tmp_path: Path) -> None:
+    await evaluate_oracle(tmp_path, items=problems(4))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.stem != "config"}
+    assert await refused(tmp_path, items=problems(5), trees=False) == (
+        f"{tmp_path}/trees.jsonl holds the trees of earlier samples: go on with trees=true, or "
+        "remove it"
+    )
+    del before[tmp_path / "metrics.json"]  # that of a part, now that more is asked for
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "trees.jsonl").unlink()
+    await evaluate_oracle(tmp_path, items=problems(5), trees=False)
+    await evaluate_oracle(tmp_path, items=problems(6))
+    new = {(problems(6)[5].id, repeat) for repeat in range(REPEATS)}
+    assert trees_of(tmp_path).keys() == new
 
 
 def failing(script: Script, fails: Callable[[str, int], bool]) -> Script:
@@ -358,9 +440,11 @@ async def test_failures_of_the_model_are_tried_again(undisturbed: Path, tmp_path
             asked.add(row.key)
             assert not (tmp_path / "metrics.json").exists()
 
+    assert_trees_fit(tmp_path)
     await evaluate_oracle(tmp_path, on_row=note)
     assert asked == {row.key for row in failed}
     assert_same_result(tmp_path, undisturbed)
+    assert_trees_fit(tmp_path)
 
 
 async def test_a_method_that_got_over_a_failure_is_tried_again_too(tmp_path: Path) -> None:
