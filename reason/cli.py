@@ -12,7 +12,7 @@ from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Ask, Eval, Replay, Train
+from reason.keys import Ask, Eval, Replay, Report, Train
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import choose, method_of
@@ -49,6 +49,10 @@ def _typer(help: str) -> typer.Typer:
 app = _typer("Adaptive parallel reasoning: a model works in a tree of threads.")
 train_app = _typer("Train a model.")
 app.add_typer(train_app, name="train")
+PRICES = (
+    'A price table: [models."Qwen/Qwen3-8B"] with prompt = 0.10, cached = 0.02 and sampled = 0.40, '
+    'each for a million tokens; currency = "USD" above it.'
+)
 CONTROLLERS = f"Controllers: {', '.join(METHODS)}."
 
 
@@ -141,6 +145,22 @@ def eval_command(asked: Eval, tables: Values) -> int:
         )
 
     return run(work(), models, lambda: kept(out))
+
+
+@command(app, "report", Report, "[DIR…] [KEY=VALUE]", epilog=PRICES)
+def report_command(asked: Report, tables: Values) -> int:
+    """Put evaluations side by side: tables, plots and a page.
+
+    For example: reason report runs/apr runs/single --out report. A folder of folders stands for
+    all evaluations below it; report/report.html shows every run's thread tree and needs nothing
+    else to be opened.
+    """
+    from eval.publish import Publication
+
+    unknown_key(tables, [field.name for field in fields(Report)])
+    with stoppable(str):
+        report = Publication(asked.folders, asked.out, asked.prices, asked.trees, asked.json)
+        return report.write(terminal())
 
 
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)

@@ -25,6 +25,9 @@ EXCLUDE = option(False, "Leave out questions whose right answer no grader can re
 CONCURRENCY = option(16, "How many samples at the same time")
 KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
+REPORT = option(Path("report"), "Folder of page, tables and plots", metavar="DIR")
+PRICES = option(None, "Price table in TOML, for the cost in money", metavar="FILE")
+TREES = option(200, "How many thread trees the page holds at most")
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
@@ -66,6 +69,17 @@ class Eval:
     concurrency: int = CONCURRENCY
     trees: bool = KEEP
     out: Path | None = OUT
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Report:
+    """Keys of `reason report`."""
+
+    folders: tuple[Path, ...] = ()
+    out: Path = REPORT
+    prices: Path | None = PRICES
+    trees: int = TREES
     json: bool = JSON
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import typer
 
@@ -31,8 +31,9 @@ def command(
 ) -> Callable[[Work[T]], Work[T]]:
     """Add a command whose options are the fields of `schema`.
 
-    The first field is what is said in plain words; a first word that ends in .toml is taken for
-    `--config`, unless `toml` is false. `words` describes them in the help.
+    The first field is what is said in plain words, one by one if it is a tuple; a first word that
+    ends in .toml is taken for `--config`, unless `toml` is false. `words` describes them in the
+    help.
     """
     first, *others = dataclasses.fields(schema)  # type: ignore[arg-type]
     hints = get_type_hints(schema)
@@ -50,7 +51,8 @@ def command(
             config = given.pop("config", None)
             if toml and config is None and said and said[0].endswith(".toml"):
                 config = Path(said.pop(0))
-            tables = gather(config, settings, {first.name: " ".join(said) or None, **given})
+            plain = said if get_origin(hints[first.name]) is tuple else " ".join(said)
+            tables = gather(config, settings, {first.name: plain or None, **given})
             return work(command_of(schema, tables), tables)
 
         run.__doc__ = work.__doc__

@@ -1,0 +1,187 @@
+"""Evaluations on disk as a report reads them, also while they run or where nothing may be written.
+
+A folder of folders stands for all evaluations below it.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eval.folder import read_json
+from eval.samples import Sample
+from eval.trees import NAME as TREES
+from reason.errors import UsageError
+from reason.watch import clean
+
+GIVEN = ("task", "repeats", "limit")
+"""Keys of a configuration that say what was asked, not how."""
+_decode = msgspec.json.Decoder(Sample).decode
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One folder, and what it is called among the others."""
+
+    path: Path
+    config: dict[str, Any]
+    rows: list[Sample]
+    finished: bool
+    timing: dict[str, Any]
+    """As timing.json holds it, or empty."""
+    label: str = ""
+    """The method, and what sets it apart from the others of its name; no control characters."""
+
+    @property
+    def task(self) -> str:
+        return clean(str(self.config["task"]))
+
+    @property
+    def method(self) -> str:
+        return clean(str(self.config["controller"]["name"]))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The models by role."""
+        return {role: clean(str(of["model"])) for role, of in self.config["backends"].items()}
+
+    @property
+    def expected(self) -> int | None:
+        """How many samples it has in the end; None where the folder does not say."""
+        if self.finished:
+            return len(self.rows)
+        limit, repeats = self.config.get("limit"), self.config.get("repeats")
+        if isinstance(limit, int) and isinstance(repeats, int):
+            return max(limit * repeats, len(self.rows))
+        return None
+
+    @property
+    def trees(self) -> Path | None:
+        """The file of its thread trees, if they were kept."""
+        path = self.path / TREES
+        return path if path.is_file() else None
+
+    def seconds(self, row: Sample) -> float | None:
+        """The wall clock of a run, where it is known."""
+        timed = self.timing.get("samples", {}).get(f"{row.id}/{row.repeat}")
+        found = timed["seconds"] if timed else None
+        return None if found is None else float(found)
+
+
+def read_evaluations(places: Iterable[Path]) -> list[Evaluation]:
+    """Every evaluation in these folders and below them, each once, in this order.
+
+    Raises UsageError for a place without any, and for a damaged folder.
+    """
+    found: dict[Path, Evaluation] = {}
+    for place in places:
+        if not place.is_dir():
+            what = "is no folder" if place.exists() else "does not exist"
+            raise UsageError(f"{place} {what}: give the folder of an evaluation")
+        folders = list(_below(place))
+        if not folders:
+            raise UsageError(
+                f"{place} holds no evaluation, and no folder below it does: one has a config.json "
+                "and a samples.jsonl, as `reason eval --out DIR` leaves them"
+            )
+        for folder in folders:
+            found.setdefault(folder.resolve(), _read(folder))
+    if not found:
+        raise UsageError("which evaluations? for example: reason report runs/apr runs/single")
+    return labelled(list(found.values()))
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The rows of a file that somebody may be writing to; a last line cut short is left out."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    rows: dict[tuple[str, int], Sample] = {}
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            row = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{path}, line {number}: not a sample ({error}); mend or remove that line"
+            ) from error
+        if row.key in rows:
+            raise UsageError(
+                f"{path}, line {number}: {row.id!r}, repeat {row.repeat}, is there twice; mend or "
+                "remove that line"
+            )
+        rows[row.key] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+def labelled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """All of them, each under a name of its own within its task.
+
+    A method that is there once goes by its name; several of one method by the values in which
+    their configurations differ, and where that is not enough by their folders.
+    """
+    flat = [dict(_flat(e.config)) for e in evaluations]
+    labels = []
+    for evaluation in evaluations:
+        group = [f for e, f in zip(evaluations, flat, strict=True) if e.method == evaluation.method]
+        keys = sorted({key for f in group for key in f if len({g.get(key) for g in group}) > 1})
+        own = dict(_flat(evaluation.config))
+        values = [f"{_short(key)}={_value(own.get(key))}" for key in keys]
+        labels.append(" ".join([evaluation.method, *values]))
+    names = Counter((e.task, label) for e, label in zip(evaluations, labels, strict=True))
+    return [
+        replace(e, label=label if names[e.task, label] == 1 else f"{label} ({clean(str(e.path))})")
+        for e, label in zip(evaluations, labels, strict=True)
+    ]
+
+
+def _below(place: Path) -> Iterator[Path]:
+    for folder, below, files in os.walk(place):
+        below.sort()
+        if "config.json" in files and "samples.jsonl" in files:
+            below.clear()
+            yield Path(folder)
+
+
+def _read(folder: Path) -> Evaluation:
+    config = read_json(folder / "config.json")
+    for key, kind in (("task", str), ("controller", dict), ("backends", dict)):
+        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+            raise UsageError(
+                f"{folder}/config.json is not that of an evaluation: no {key!r}, got "
+                f"{json.dumps(config)[:80]}"
+            )
+    timing = read_json(folder / "timing.json") or {}
+    finished = (folder / "metrics.json").is_file()
+    return Evaluation(folder, config, read_samples(folder / "samples.jsonl"), finished, timing)
+
+
+def _flat(config: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """What an evaluation is apart from what it asks, by dotted key; of a model only its name."""
+    for key, value in config.items():
+        below = f"{at}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{below}.")
+        elif at.startswith("backends.") and key != "model":
+            continue  # the model says it
+        elif at or key not in GIVEN:
+            yield below, json.dumps(value, ensure_ascii=False)
+
+
+def _short(key: str) -> str:
+    if key.startswith("backends."):
+        role = key.split(".")[1]
+        return "model" if role == "policy" else role
+    return clean(key.removeprefix("controller."))
+
+
+def _value(text: str | None) -> str:
+    value = json.loads(text) if text is not None else None
+    if isinstance(value, str):
+        return clean(value.rstrip("/").rpartition("/")[2] or value)
+    return "none" if value is None else clean(json.dumps(value, ensure_ascii=False))
