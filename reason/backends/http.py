@@ -3,7 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
@@ -16,6 +17,10 @@ from reason.errors import BackendError
 
 BUSY = (429, 503)
 """The server is there, but takes nothing now: trying again later is what it asks for."""
+OVERFLOW = re.compile(
+    r"context (length|size|window)|context_length|maximum (allowed|model|input) length", re.I
+)
+"""In the words of OpenAI, vLLM, SGLang and llama.cpp."""
 HANDSHAKE = 20.0
 """Seconds to wait for a server to say what it is."""
 LONGEST_PAUSE = 8.0
@@ -37,6 +42,11 @@ class Refused(BackendError):
         super().__init__(reason)
         self.status = status
 
+    @property
+    def overflow(self) -> bool:
+        """Whether it says that the context is longer than fits."""
+        return self.status in (400, 413, 422) and bool(OVERFLOW.search(str(self)))
+
 
 class Patience:
     """Growing, randomised pauses between attempts, for so many seconds in all."""
@@ -56,6 +66,10 @@ class Patience:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
+async def _none() -> str:
+    return ""
+
+
 class Server:
     """The address of a server, and the connections to it.
 
@@ -70,6 +84,8 @@ class Server:
         self.url = url.rstrip("/")
         self._timeout, self._patience = timeout, patience
         self._headers = dict(headers or {})
+        self.last_words: Callable[[], Awaitable[str]] = _none
+        """What a server of our own said last, if it has ended."""
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -153,13 +169,21 @@ class Server:
                 f"{self.url}{path} sent nothing for {self._timeout:g} s; is the server stuck?"
             ) from None
         except aiohttp.ClientConnectorError as error:
+            await self._still_there()
             raise Busy(f"cannot connect ({error.os_error.strerror or error.os_error})") from None
         except aiohttp.ClientError as error:
+            await self._still_there()
             if begun():
                 raise BackendError(
                     f"{self.url} broke off in the middle of an answer to {path}: {error}"
                 ) from None
             raise Busy(f"the connection broke before an answer to {path}: {error}") from None
+
+    async def _still_there(self) -> None:
+        """Raise BackendError if nobody will ever answer there."""
+        words = await self.last_words()
+        if words:
+            raise BackendError(f"the server at {self.url} has ended:\n{words}") from None
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()

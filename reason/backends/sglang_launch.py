@@ -29,6 +29,8 @@ CPU = {
 """What a server needs on a machine without a GPU, unless the user says otherwise."""
 TAIL = 12
 """Lines of the log that are shown if it dies."""
+DYING = 3.0
+"""Seconds for the rest of a server to go once it has broken a connection."""
 WIDTH = 300
 """Characters of each: one of them is all the server's settings."""
 
@@ -43,6 +45,7 @@ class ServerProcess:
         """
         if shutil.which(python) is None:
             raise UsageError(f"no Python at {python!r}; give python=PATH, of one that has sglang")
+        self._python = python
         folder = Path(model).expanduser()
         self.model = str(folder.resolve()) if folder.is_dir() else model
         self.port = port or free_port()
@@ -76,13 +79,24 @@ class ServerProcess:
         """Of the guard, whose child is the server."""
         return self._guard.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is over, in whatever way."""
+        return self._guard.poll() is not None
+
     def wait(self, seconds: float, say: Say) -> None:
         """Until it answers. Raises BackendError with the log's last lines if it does not."""
         begun = monotonic()
         while not self._healthy():
             passed = monotonic() - begun
-            if self._guard.poll() is not None:
-                raise BackendError(f"the SGLang server died while starting:\n{self.tail()}")
+            if self.ended:
+                words = self.tail()
+                if "No module named 'sglang'" in words:
+                    raise UsageError(
+                        f"the Python at {self._python} has no sglang; give python=PATH, of one "
+                        "that has"
+                    )
+                raise BackendError(f"the SGLang server died while starting:\n{words}")
             if passed > seconds:
                 self.stop()
                 raise BackendError(
@@ -138,9 +152,17 @@ class LaunchedSGLang(SGLangBackend):
         try:
             self.process.wait(wait, say)
             super().__init__(self.process.url, **options)
+            self._server.last_words = self._last_words
         except BaseException:
             self.process.stop()
             raise
+
+    async def _last_words(self) -> str:
+        """The end of its log, if the server is over, or about to be."""
+        until = monotonic() + DYING
+        while not self.process.ended and monotonic() < until:
+            await asyncio.sleep(0.1)
+        return self.process.tail() if self.process.ended else ""
 
     async def close(self) -> None:
         """Close the connections and end the server."""
