@@ -28,6 +28,7 @@ from reason.run import solve
 from reason.types import Grammar, Prompt, Result, SamplingParams
 from tests import tiny
 from tests.driving import collect, gather, run
+from tests.gateway import gateway
 from tests.runs import Run
 from tests.serving import COUNTDOWN
 
@@ -224,10 +225,26 @@ def test_what_is_no_server_is_refused_in_a_line(countdown_server: str, qwen3_ser
         assert "\n" not in str(caught.value)
 
 
-def test_a_tested_version_raises_no_warning(countdown_server: str) -> None:
+def test_only_a_version_that_was_never_tested_is_warned_of(countdown_server: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(SGLangBackend(countdown_server).close())
+    changed = {b'"version":"0.5.23"': b'"version":"0.9.9"'}
+    with gateway(countdown_server, replaced=changed) as other:
+        url = other.url.removesuffix("/v1")
+        with pytest.warns(UserWarning) as caught:
+            run(SGLangBackend(url).close())
+        assert [str(each.message) for each in caught] == [
+            f"{url} is SGLang 0.9.9; tested with 0.5.23"
+        ]
+
+
+def test_a_server_that_tells_no_logprobs_is_refused_in_a_line(countdown_server: str) -> None:
+    changed = {b'"output_token_logprobs"': b'"other"', b'"input_token_logprobs"': b'"others"'}
+    with gateway(countdown_server, replaced=changed) as other:
+        url = other.url.removesuffix("/v1")
+        with pytest.raises(BackendError, match=f"^{url} returns no log-probabilities[^\n]*$"):
+            SGLangBackend(url)
 
 
 def test_events_carry_every_token_once(model: SGLangBackend) -> None:

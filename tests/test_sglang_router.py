@@ -1,7 +1,6 @@
 """Two workers behind sglang-router, as on more than one machine."""
 
 import asyncio
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from eval.tasks import Countdown
 from reason.backends.connect import connect
 from reason.backends.pool import Pool
 from reason.backends.sglang import SGLangBackend
+from reason.backends.sglang_launch import free_port
 from reason.engine import Engine
 from reason.run import solve
 from reason.types import SamplingParams
@@ -33,13 +33,6 @@ SERIAL = "<bos> <seq> 77 31 52 73 94 ; 0 <go>"
 class Routed:
     url: str
     workers: tuple[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def ready(url: str) -> bool:

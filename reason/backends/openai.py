@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from reason.backends.base import Chunk, Info, Usage
-from reason.backends.http import Busy, Server
-from reason.backends.openai_handshake import authorization, greet
+from reason.backends.http import Busy, Refused, Server
+from reason.backends.key import authorization
+from reason.backends.openai_handshake import greet
 from reason.backends.openai_stream import Stream
 from reason.backends.openai_wire import Event, decode_event, finite, sampling
 from reason.errors import BackendError, Unsupported
@@ -38,7 +39,7 @@ class OpenAIBackend:
         OPENAI_API_KEY. `timeout` and `patience` are those of `SGLangBackend`. Raises BackendError
         if the server cannot be reached, UsageError if it does not serve what is needed here.
         """
-        headers = authorization(key_env)
+        headers = authorization(key_env, "OPENAI_API_KEY")
         self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
         self._is = greet(self._server, headers, model, tokenizer, context)
         self.running = 0
@@ -84,6 +85,11 @@ class OpenAIBackend:
                 async with aclosing(self._attempt(len(ids), params, body)) as chunks:
                     async for chunk in chunks:
                         yield chunk
+                return
+            except Refused as error:
+                if not error.overflow:
+                    raise
+                yield Chunk("", (), finish="length", usage=Usage(len(ids)))
                 return
             except Busy as busy:
                 await patience.wait(busy)

@@ -9,8 +9,9 @@ import msgspec
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.detokenize import StopStrings
 from reason.backends.http import Busy, Refused, Server
+from reason.backends.key import authorization
 from reason.backends.openai_chat_wire import Choice, Fields, Said, decode_event
-from reason.backends.openai_handshake import authorization, served
+from reason.backends.openai_handshake import served
 from reason.backends.openai_wire import Counts
 from reason.backends.pieces import Pieces
 from reason.errors import BackendError, Unsupported
@@ -43,7 +44,7 @@ class ChatBackend:
 
         Raises BackendError if it does not answer, UsageError if it does not serve that model.
         """
-        headers = authorization(key_env)
+        headers = authorization(key_env, "OPENAI_API_KEY")
         self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
         card = served(self._server, model)
         fits = card.get("max_model_len") or (card.get("meta") or {}).get("n_ctx") or CONTEXT

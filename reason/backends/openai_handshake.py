@@ -1,6 +1,5 @@
 """The first words with a server of `/v1/completions`: what it serves, and how it tells ids."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,20 +33,6 @@ class Greeted:
     dialect: Dialect
     scoring: Mapping[str, Any]
     """The fields of a request that scores its prompt."""
-
-
-def authorization(key_env: str) -> dict[str, str]:
-    """The header that carries the key of this environment variable.
-
-    Raises UsageError if one was named that is not set, or if what it holds can be no key.
-    """
-    name = key_env or "OPENAI_API_KEY"
-    key = os.environ.get(name, "").strip()
-    if key_env and not key:
-        raise UsageError(f"the environment variable {name} is not set; it is to hold the key")
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError(f"what the environment variable {name} holds is no key")
-    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def served(server: Server, model: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import msgspec
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.checkpoint import replacement
 from reason.backends.detokenize import Detokenizer
-from reason.backends.http import BUSY, Busy, Server
+from reason.backends.http import BUSY, Busy, Refused, Server
+from reason.backends.key import authorization
 from reason.backends.sglang_handshake import greet
 from reason.backends.sglang_wire import (
     Error,
@@ -38,18 +39,19 @@ class SGLangBackend:
         *,
         tokenizer: str = "",
         model: str = "",
-        api_key: str = "",
+        key_env: str = "",
         timeout: float = 300.0,
         patience: float = 60.0,
     ) -> None:
         """Greet the server at `url` and load its tokenizer.
 
         `tokenizer` is a folder or a name on the hub, by default the server's own. A server of
-        another model than `model`, if that is given, is refused. `timeout` is for the seconds
-        without a token, `patience` for those in which a request is tried again that the server
-        did not take. Raises BackendError if it cannot be reached, UsageError if it is another.
+        another model than `model`, if that is given, is refused. A key, where the server wants one,
+        is read from the environment variable `key_env`. `timeout` is for the seconds without a
+        token, `patience` for those in which a request is tried again that the server did not take.
+        Raises BackendError if it cannot be reached, UsageError if it is another.
         """
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = authorization(key_env)
         self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
         self._is = greet(self._server, headers, tokenizer, model)
         self._running: set[str] = set()
@@ -109,6 +111,11 @@ class SGLangBackend:
                 async with aclosing(self._attempt(list(ids), params, body)) as chunks:
                     async for chunk in chunks:
                         yield chunk
+                return
+            except Refused as error:
+                if not error.overflow:
+                    raise
+                yield Chunk("", (), finish="length", usage=usage)
                 return
             except Busy as busy:
                 await patience.wait(busy)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reason.backends.base import Info
-from reason.backends.http import HANDSHAKE, Server
+from reason.backends.http import BUSY, HANDSHAKE, Refused, Server
 from reason.backends.tokenizer import Tokenizer, load_config, load_tokenizer
 from reason.errors import BackendError, UsageError
 
@@ -113,7 +113,10 @@ def _compare(url: str, served: str, worker: Server, source: str, ours: Tokenizer
 
 
 def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
-    """Whether the logprob of a token sampled hot is that which scoring it gives."""
+    """Whether the logprob of a token sampled hot is that which scoring it gives.
+
+    Raises BackendError of a server that tells none.
+    """
     ids = tokenizer.ids(PROBE)
 
     def ask(ids: list[int], tokens: int) -> Any:
@@ -122,11 +125,15 @@ def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
         return worker.ask("/generate", {**body, "logprob_start_len": len(ids) - 2})["meta_info"]
 
     try:
-        sampled = ask(ids, 1)["output_token_logprobs"][0]
-        scored = ask([*ids, sampled[1]], 0)["input_token_logprobs"][-1]
-    except BackendError:
+        sampled = ask(ids, 1).get("output_token_logprobs") or [()]
+        scored = ask([*ids, *sampled[0][1:2]], 0).get("input_token_logprobs") or [()]
+    except BackendError as error:
+        if isinstance(error, Refused) and error.status not in BUSY:
+            raise
         return True  # too busy to be asked
-    return bool(abs(sampled[0] - scored[0]) < 0.1)
+    if not (sampled[0] and scored[-1]):
+        raise BackendError(f"{worker.url} returns no log-probabilities, which every method needs")
+    return bool(abs(sampled[0][0] - scored[-1][0]) < 0.1)
 
 
 def _reproducible(settings: Mapping[str, Any]) -> Literal["always", "greedy", "never"]:

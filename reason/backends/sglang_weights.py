@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from reason.backends.checkpoint import Shapes, mismatch, shapes
 from reason.backends.http import Server
+from reason.backends.key import authorization
 from reason.backends.sglang_launch import free_port
 from reason.errors import BackendError, UsageError
 
@@ -47,7 +48,7 @@ class WeightsUpdateGroup:
         *,
         address: str = "",
         port: int = 0,
-        api_key: str = "",
+        key_env: str = "",
         timeout: float = 300.0,
     ) -> Self:
         """Meet the servers at these URLs, for which this process waits at `address`, a free port.
@@ -55,7 +56,7 @@ class WeightsUpdateGroup:
         By default that is the address from which it reaches the first of them. On GPUs the group
         is NCCL's, on CPUs gloo's. `timeout` is for each step, in seconds. Raises BackendError.
         """
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = authorization(key_env)
         servers = [Server(url, timeout=timeout, patience=0, headers=headers) for url in urls]
         if not servers:
             raise UsageError("no server to send weights to; expected one URL or more")
