@@ -132,9 +132,10 @@ class Engine:
                 self._journal.ended(thread, index, finish)
             else:
                 place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
-                request = params.but(
-                    max_tokens=int(min(left, room)), seed=self._seed(place, params)
-                )
+                # Its children done, a parent is what the whole run waits for.
+                priority = params.priority + bool(thread.children or thread.continues)
+                seed, most = self._seed(place, params), int(min(left, room))
+                request = params.but(max_tokens=most, seed=seed, priority=priority)
                 finish = await self._request(thread, index, request, room < left)
         if finish == "budget":
             raise self.exceed(self.ledger.room(thread)[1])

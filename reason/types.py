@@ -46,7 +46,8 @@ class SamplingParams:
     """Of this method's sampling, beside that of the run; every segment's own is drawn from both."""
     grammar: Grammar | None = None
     priority: int = 0
-    """Higher goes first, on backends that schedule by priority."""
+    """Higher goes first, on backends that schedule by priority; a parent that goes on is one
+    higher than its children."""
 
     def __post_init__(self) -> None:
         def check(ok: bool, name: str, expected: str) -> None:

@@ -52,6 +52,27 @@ def test_open_and_generate() -> None:
     assert done.ledger.ttft is not None and done.ledger.ttft <= done.ledger.seconds
 
 
+def test_a_parent_that_goes_on_goes_before_its_children() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def script(context: str, params: SamplingParams) -> str:
+        seen.append((context, params.priority))
+        return "."
+
+    async def body(engine: Engine, prompt: Prompt) -> Result:
+        root = engine.open(prompt)
+        await engine.generate(root, PLAIN.but(priority=2))
+        child = engine.spawn(root, "child")
+        await engine.map(lambda thread: engine.generate(thread, PLAIN), [child])
+        await engine.generate(root, PLAIN.but(priority=2))
+        after = engine.fork(root, 1, continues=True)
+        await engine.generate(after, PLAIN)
+        return Result(None, after.id)
+
+    run(body, ScriptedBackend(script), prompt="root")
+    assert seen == [("root", 2), ("child", 0), ("root.", 3), ("r", 1)]
+
+
 def test_fork_sees_the_parent_and_spawn_does_not() -> None:
     seen: dict[str, list[str]] = {"policy": [], "judge": []}
 

@@ -22,7 +22,8 @@ CHILD = "<bos> <seq> 77 31 52 73 94 ; 0 <go>"
 
 @dataclass(frozen=True)
 class Stragglers:
-    """A parent that asks once more while most of its children wait for a place on the server."""
+    """A parent that asks once more while most of its children wait for a place on the server;
+    `priority` is on top of what the engine gives a parent."""
 
     name: ClassVar[str] = "stragglers"
     url: str
@@ -64,13 +65,14 @@ def url() -> Iterator[str]:
 def test_a_parent_overtakes_the_children_that_wait(url: str) -> None:
     backend = SGLangBackend(url)
     place = {}
-    for priority in (0, 1, -1):
+    for priority in (0, -1, -2):
         found = run(solve(Stragglers(url, priority), CHILD, {"policy": backend}))
         assert found.error is None and found.result and found.result.answer
         place[priority] = int(found.result.answer)
     # Who is served at that moment goes on to its end, and the next may have been picked already.
-    assert place[1] <= 2 * AT_ONCE
-    # First come, first served; the last ones run beside the parent, which asks for less.
-    assert CHILDREN - AT_ONCE < place[0] <= CHILDREN
-    assert place[-1] >= place[0]
+    assert place[0] <= 2 * AT_ONCE
+    # On a level with the children it is first come, first served; the last ones run beside the
+    # parent, which asks for less.
+    assert CHILDREN - AT_ONCE < place[-1] <= CHILDREN
+    assert place[-2] >= place[-1]
     run(backend.close())
