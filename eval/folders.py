@@ -5,6 +5,7 @@ A folder of folders stands for all evaluations below it.
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ class Evaluation:
     """As timing.json holds it, or empty."""
     label: str = ""
     """The method, and what sets it apart from the others of its name; no control characters."""
+    left_out: int = 0
+    """Samples that were taken out of `rows`."""
 
     @property
     def task(self) -> str:
@@ -57,7 +60,7 @@ class Evaluation:
             return len(self.rows)
         limit, repeats = self.config.get("limit"), self.config.get("repeats")
         if isinstance(limit, int) and isinstance(repeats, int):
-            return max(limit * repeats, len(self.rows))
+            return max(limit * repeats - self.left_out, len(self.rows))
         return None
 
     @property
@@ -142,10 +145,15 @@ def labelled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 def _below(place: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(place):
-        below.sort()
+        below.sort(key=_naturally)
         if "config.json" in files and "samples.jsonl" in files:
             below.clear()
             yield Path(folder)
+
+
+def _naturally(name: str) -> list[tuple[int, str]]:
+    """n=2 before n=16."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read(folder: Path) -> Evaluation:

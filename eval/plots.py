@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ MARKERS = "os^DvP"
 UNITS: Mapping[Cost, str] = {"critical_path": ", tokens", "total_tokens": "", "seconds": ", s"}
 LOG = 8
 """Largest cost by the smallest from which on an axis is logarithmic."""
+LEGEND_COLUMNS = 2
 BANDS = 6
 """Methods at most that get a band of their intervals."""
 
@@ -78,17 +80,19 @@ def _figures(group: Group, labels: Sequence[str]) -> "Iterator[tuple[str, Figure
     for cost in COSTS:
         known = [summary for summary in group.summaries if cost in summary.costs]
         if known:
-            figure, axes = _frame(group, f"{COSTS[cost]} of a run{UNITS[cost]}")
+            figure, axes = _frame(group, f"{COSTS[cost]} of a run{UNITS[cost]}", len(known))
             _scatter(axes, known, group.fronts[cost], cost, labels)
             yield f"accuracy-{cost}", figure
         found = curves(group.summaries, cost)
         if found.curves:
-            figure, axes = _frame(group, f"{COSTS[cost]} that a run may take{UNITS[cost]}")
+            name = f"{COSTS[cost]} that a run may take{UNITS[cost]}"
+            figure, axes = _frame(group, name, len(found.curves))
             _scale(axes, [budget for budget in found.budgets if budget > 0])
             for curve in found.curves:
                 colour = _look(curve.label, labels)["color"]
-                x = [*found.budgets, axes.get_xlim()[1]]
-                axes.step(x, [*curve.values, curve.values[-1]], where="post", color=colour)
+                left, right = axes.get_xlim()
+                x, ends = [*found.budgets, right], [0.0, *curve.values, curve.values[-1]]
+                axes.step([left, *x], ends, where="post", color=colour)
                 if len(found.curves) <= BANDS:
                     low, high = [*curve.low, curve.low[-1]], [*curve.high, curve.high[-1]]
                     axes.fill_between(x, low, high, step="post", color=colour, alpha=0.12, lw=0)
@@ -97,11 +101,13 @@ def _figures(group: Group, labels: Sequence[str]) -> "Iterator[tuple[str, Figure
             yield f"within-{cost}", figure
 
 
-def _frame(group: Group, name: str) -> "tuple[Figure, Axes]":
+def _frame(group: Group, name: str, methods: int) -> "tuple[Figure, Axes]":
+    """A figure that is as much higher as the legend of so many methods needs."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+    more = max(0, ceil(methods / LEGEND_COLUMNS) - 2) * 0.17
+    figure = Figure(figsize=(4.2, 3.2 + more), layout="constrained")
     axes = figure.subplots()
     axes.set_title(group.task, fontsize=9, loc="left")
     axes.set_xlabel(name)
@@ -181,4 +187,5 @@ def _legend(figure: Any, shown: Sequence[str], labels: Sequence[str]) -> None:
     handles = [Line2D([], [], ls="", **_look(label, labels)) for label in shown]
     # matplotlib leaves out what begins with an underscore
     names = [label if not label.startswith("_") else f" {label}" for label in shown]
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    small = {"frameon": False, "fontsize": 8}
+    figure.legend(handles, names, loc="outside lower center", ncols=LEGEND_COLUMNS, **small)

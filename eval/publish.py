@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from eval.alignment import aligned
 from eval.folders import read_evaluations
 from eval.page import TREES, Page
 from eval.plots import draw
@@ -33,6 +34,8 @@ class Publication:
     prices: Path | None = None
     trees: int = TREES
     """Thread trees at most on the page."""
+    common: bool = False
+    """Whether only the problems count that all were asked."""
     json: bool = False
 
     def write(self, console: Console) -> int:
@@ -45,7 +48,7 @@ class Publication:
             raise UsageError(f"trees must be 0 or more, got {self.trees}")
         prices = read_prices(self.prices) if self.prices else None
         currency = prices.currency if prices else None
-        groups = summarise(read_evaluations(self.places), prices)
+        groups = summarise(aligned(read_evaluations(self.places), self.common), prices)
         if not self.json:
             for group in groups:
                 console.print(*terminal(group, currency), sep="\n")
@@ -59,7 +62,8 @@ class Publication:
             if not DRAWS:
                 console.print(Text(f"! {NO_PLOTS}", "yellow"), soft_wrap=True)
             kept = f"{page.shown:,} of {page.kept:,} thread trees" if page.kept else "no trees"
-            where = f"{self.out}/report.html holds {kept}; beside it: report.md, report.json"
+            more = f" (trees={page.kept} for all)" if page.shown < page.kept else ""
+            where = f"{self.out}/report.html holds {kept}{more}; beside it: report.md, report.json"
             console.print(Text(f"{where}{', plots/' if DRAWS else ''}"), soft_wrap=True)
         return 0
 

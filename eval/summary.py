@@ -107,10 +107,12 @@ class Group:
                     f"{summary.label}: no cost in money, as its models have different prices and "
                     "only thread trees tell their tokens apart"
                 )
-        asked = {frozenset(row.id for row in s.evaluation.rows) for s in self.summaries}
-        if len(asked) > 1:
-            both = len(frozenset.intersection(*asked))
-            found.append(f"not all were asked the same problems; {both:,} were put to all of them")
+            if evaluation.left_out:
+                count = evaluation.left_out
+                found.append(
+                    f"{summary.label}: {count:,} samples are left out, of problems that others "
+                    "were not asked"
+                )
         return found
 
 

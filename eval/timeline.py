@@ -106,7 +106,8 @@ def timeline(events: Iterable[Event], thread: str | None, answer: str | None) ->
         elif isinstance(event, Noted):
             note = {"name": event.name, "value": event.value, "at": [line.clock, event.at]}
             line.notes.append(note)
-    watch.win(thread, answer)
+    if answer is not None:
+        watch.win(thread, answer)
     critical = watch.critical()
     for name, line in lines.items():
         line.shown["end"] = line.shown["end"] or [line.clock, at]

@@ -159,7 +159,9 @@ def report_command(asked: Report, tables: Values) -> int:
 
     unknown_key(tables, [field.name for field in fields(Report)])
     with stoppable(str):
-        report = Publication(asked.folders, asked.out, asked.prices, asked.trees, asked.json)
+        report = Publication(
+            asked.folders, asked.out, asked.prices, asked.trees, asked.common, asked.json
+        )
         return report.write(terminal())
 
 

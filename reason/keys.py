@@ -27,6 +27,7 @@ KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
 REPORT = option(Path("report"), "Folder of page, tables and plots", metavar="DIR")
 PRICES = option(None, "Price table in TOML, for the cost in money", metavar="FILE")
+COMMON = option(False, "Only the problems that all evaluations of a task were asked")
 TREES = option(200, "How many thread trees the page holds at most")
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
@@ -80,6 +81,7 @@ class Report:
     out: Path = REPORT
     prices: Path | None = PRICES
     trees: int = TREES
+    common: bool = COMMON
     json: bool = JSON
 
 

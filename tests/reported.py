@@ -11,11 +11,8 @@ from typing import Any
 from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
 from eval.item import Item
-from eval.scorers import scorers_of
-from eval.trees import NAME, Tree, TreeFile
 from reason.backends.base import Backend
-from reason.condenser import Condenser
-from reason.run import Controller, solve
+from reason.run import Controller
 from tests.evaluation import APR, evaluate_oracle, problems
 from tests.oracle import oracle
 
@@ -49,17 +46,11 @@ def evaluate(
 ) -> None:
     """One evaluation; every run took as many `seconds`, the second one twice that."""
     model = backend or oracle(wrong=0.2, silent=0.1)
-
-    async def work() -> None:
-        await evaluate_oracle(
-            out, backend=model, controller=controller, items=items, repeats=repeats
+    asyncio.run(
+        evaluate_oracle(
+            out, backend=model, controller=controller, items=items, repeats=repeats, trees=trees
         )
-        if trees and not (out / NAME).exists():
-            await _write_trees(out / NAME, controller, items, repeats, model)
-
-    asyncio.run(work())
-    if not trees:
-        (out / NAME).unlink(missing_ok=True)
+    )
     set_clock(out, seconds)
 
 
@@ -72,21 +63,3 @@ def set_clock(out: Path, seconds: float) -> None:
         of["ttft"] = seconds / 10
     timing["seconds"] = sum(of["seconds"] for of in timing["samples"].values()) / 2
     path.write_text(json.dumps(timing))
-
-
-async def _write_trees(
-    path: Path, controller: Controller, items: Sequence[Item], repeats: int, model: Backend
-) -> None:
-    with TreeFile(path) as file:
-        for item in items:
-            for repeat in range(repeats):
-                sink = Condenser()
-                await solve(
-                    controller,
-                    item.prompt,
-                    {"policy": model},
-                    sinks=[sink],
-                    scorers=scorers_of(item),
-                    seed=f"0/{item.id}/{repeat}",
-                )
-                file.append(Tree(id=item.id, repeat=repeat, events=sink.events))

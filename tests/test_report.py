@@ -4,6 +4,7 @@ import io
 import json
 import random
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -24,7 +25,7 @@ from eval.summary import pareto, summarise
 from reason.errors import UsageError
 from tests.console import reason
 from tests.evaluation import problems
-from tests.reported import SECONDS, evaluations
+from tests.reported import METHODS, SECONDS, evaluations
 from tests.test_metrics import graded
 
 PRICES = "[models.oracle]\nprompt = 1.0\ncached = 0.5\nsampled = 4.0\n"
@@ -296,6 +297,10 @@ def test_names_tell_evaluations_of_one_method_apart(tmp_path: Path) -> None:
         ("countdown3", "apr budget.total_tokens=512 width=0"),
         ("countdown4", "apr budget.total_tokens=none width=0"),
     ]
+    folders = [tmp_path / "many" / f"n{n}" for n in (2, 10, 100)]
+    for folder in folders:
+        change(f"many/{folder.name}")
+    assert [e.path for e in read_evaluations([tmp_path / "many"])] == folders
     change("e")
     same = [e.label for e in read_evaluations([tmp_path / "a", tmp_path / "e", tmp_path / "a"])]
     assert same == [f"apr ({tmp_path}/a)", f"apr ({tmp_path}/e)"]
@@ -306,15 +311,66 @@ def test_names_tell_evaluations_of_one_method_apart(tmp_path: Path) -> None:
     ]
 
 
-def test_other_problems_and_two_tasks_are_pointed_out(tmp_path: Path) -> None:
+def without(path: Path, questions: Sequence[str]) -> None:
+    """Take these questions out of an evaluation."""
+    lines = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["id"] not in questions]
+    (path / "samples.jsonl").write_bytes(b"".join(kept))
+
+
+def test_evaluations_of_other_problems_are_refused_or_cut_down(tmp_path: Path) -> None:
     copytree(evaluations(), tmp_path / "in")
-    rows = tmp_path / "in" / "apr" / "samples.jsonl"
-    lines = rows.read_bytes().splitlines(keepends=True)
-    rows.write_bytes(b"".join(line for line in lines if problems(1)[0].id.encode() not in line))
+    ids = [item.id for item in problems(6)]
+    places = [tmp_path / "in" / name for name in METHODS]
+    without(places[0], ids[:2])
+    without(places[1], ids[2:3])
+    with pytest.raises(UsageError) as error:
+        printed(places, tmp_path / "out")
+    assert str(error.value) == (
+        f"{places[0]} and {places[1]} do not hold the same questions: 1 of 4 are only in the "
+        f"first, such as {ids[2]!r}, and 2 of 5 only in the second; common=true reports on the 3 "
+        "that all hold"
+    )
+    assert not (tmp_path / "out").exists()
+    text = printed(places, tmp_path / "out", width=120, common=True)
+    assert [line for line in text.splitlines() if line[:1] == "!"] == [
+        f"! {name}: {count} samples are left out, of problems that others were not asked"
+        for name, count in (("apr", 2), ("single", 4), ("self_consistency", 6))
+    ]
+    (task,) = json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]
+    assert [(e["questions"], e["samples"]) for e in task["evaluations"]] == [(3, 6)] * 3
+    for place in places:
+        without(place, ids[3:] if place == places[0] else ids[:3])
+    with pytest.raises(UsageError) as error:
+        printed(places, tmp_path / "out")
+    assert str(error.value).endswith(
+        "; no question is in all of them, so report on them one at a time"
+    )
+    with pytest.raises(UsageError) as error:
+        printed(places, tmp_path / "out", common=True)
+    assert str(error.value) == (
+        f"no question of countdown3 is in all of: {', '.join(map(str, places))}"
+    )
+
+
+def test_an_unfinished_evaluation_may_lack_questions_but_not_have_others(tmp_path: Path) -> None:
+    copytree(evaluations(), tmp_path / "in")
+    (tmp_path / "in" / "apr" / "metrics.json").unlink()
+    first = problems(1)[0].id
+    without(tmp_path / "in" / "apr", [first])
+    assert "! apr is unfinished: 10 of 12 samples" in printed([tmp_path / "in"], tmp_path / "out")
+    for name in ("single", "vote"):
+        without(tmp_path / "in" / name, [problems(2)[1].id])
+    with pytest.raises(UsageError, match="do not hold the same questions: 1 of 5 are only in the"):
+        printed([tmp_path / "in"], tmp_path / "out")
+
+
+def test_two_tasks_are_two_sections(tmp_path: Path) -> None:
+    copytree(evaluations(), tmp_path / "in")
+    without(tmp_path / "in" / "vote", [problems(1)[0].id])
     config = tmp_path / "in" / "vote" / "config.json"
     config.write_text(config.read_text().replace("countdown3", "countdown4"))
     text = printed([tmp_path / "in"], tmp_path / "out")
-    assert "! not all were asked the same problems; 5 were put to all of them" in text
     first, _, second = text.partition("countdown4\n")
     assert "\nsingle" in first and "self_consistency" not in first and "single" not in second
 

@@ -22,14 +22,16 @@ const whole = numbers(0), precise = new Intl.NumberFormat("en-US", { maximumSign
 const count = (value) => (value === null || value === undefined ? NONE : whole.format(value));
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+// Three digits, the last of them also where it is zero, so that a column can be read downwards.
+const digits = (value) => (value >= 1000 || value === 0 ? whole.format(value) : Number(value).toPrecision(3));
 function seconds(value) {
   if (value === null || value === undefined) return NONE;
-  return value >= 1000 ? `${whole.format(value)} s` : `${precise.format(value)} s`;
+  return `${digits(value)} s`;
 }
 function money(value) {
   if (value === null || value === undefined) return NONE;
   const digits = value === 0 || value >= 1 ? 2 : Math.min(2 - Math.floor(Math.log10(value)), 12);
-  return `${value.toFixed(digits)} ${data.currency}`;
+  return value.toFixed(digits);
 }
 const UNITS = { critical_path: ", tokens", total_tokens: "", seconds: ", s" };
 const costText = (cost, value) => (cost === "seconds" ? seconds(value) : `${count(value)} tokens`);

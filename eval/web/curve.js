@@ -36,7 +36,7 @@ function bandPath(curve, budgets, area) {
   let back = "";
   for (let i = budgets.length - 1; i >= 0; i--)
     back += `V${area.py(curve.low[i])}H${area.px(budgets[i])}`;
-  return `${steps(curve.high, budgets, area)}${back}Z`;
+  return `${steps(curve.high, budgets, area)}${back}V${area.bottom}Z`;
 }
 
 function readable(chart, line, { budgets, curves }, cost, x, area) {

@@ -1,7 +1,12 @@
 // Problems by methods: how much of a cell is filled is the share of right answers.
 
 const CELL = 20;  // pixels of a column
-const names = () => (innerWidth <= 560 ? 96 : 130);  // and of the names at the left, as in page.css
+
+// And of the names at the left, which are cut where the longest would take too much.
+function namesOf(task) {
+  const longest = Math.max(...task.evaluations.map((e) => [...e.label].length));
+  return Math.min(Math.max(30 + 7.2 * longest, 70), innerWidth <= 560 ? 130 : 260);
+}
 
 function grid(task, number) {
   const kinds = {
@@ -20,8 +25,10 @@ function grid(task, number) {
   };
   choice.addEventListener("change", draw);
   new ResizeObserver(([entry]) => {
-    const found = Math.max(5, Math.floor((entry.contentRect.width - names()) / CELL));
+    const names = Math.ceil(namesOf(task));
+    const found = Math.max(5, Math.floor((entry.contentRect.width - names) / CELL));
     if (found === perRow) return;
+    board.style.setProperty("--names", `${names}px`);
     perRow = found;
     draw();
   }).observe(board);

@@ -4,10 +4,11 @@ function section(task, number) {
   const node = el("section", { id: `task-${number}`, class: "task" });
   const light = spotlight(node);
   const asked = Math.max(...task.evaluations.map((e) => e.questions), 0);
+  const models = [...new Set(task.evaluations.map((e) => e.models.policy))];
   const repeats = new Set(task.evaluations.map((e) => Math.round((10 * e.samples) / e.questions) / 10));
   node.append(
     el("h2", {}, task.task),
-    el("p", { class: "lead" }, `${plural(asked, "problem")}, ${[...repeats].sort((a, b) => a - b).join(" to ")} ${repeats.size === 1 && repeats.has(1) ? "run" : "runs"} each, ${plural(task.evaluations.length, "evaluation")}.`),
+    el("p", { class: "lead" }, `${plural(asked, "problem")}, ${[...repeats].sort((a, b) => a - b).join(" to ")} ${repeats.size === 1 && repeats.has(1) ? "run" : "runs"} each, ${plural(task.evaluations.length, "evaluation")}${models.length === 1 && models[0] ? ` of ${models[0]}` : ""}.`),
     ...(task.remarks.length ? [el("ul", { class: "remarks", "aria-label": "To be known" }, task.remarks.map((remark) => el("li", {}, visible(remark))))] : []),
   );
   if (!task.evaluations.length) return node;
@@ -22,7 +23,7 @@ function section(task, number) {
     el("div", { class: "figures" }, Object.keys(data.costs).map((cost) => curveFigure(task, cost))),
     el("p", { class: "quiet" }, "The share of runs that were right and cost no more: what they would have scored had they been cut off there."),
     el("h3", {}, "Problems"),
-    el("p", { class: "quiet" }, `A column is a problem, the easiest first; a cell is filled by its share of right answers. Open one to see its runs.${task.left_out ? ` ${plural(task.left_out, "problem")} more left out here.` : ""}${task.rows_left_out ? ` ${plural(task.rows_left_out, "run")} left out here, counted all the same.` : ""}`),
+    el("p", { class: "quiet" }, `A column is a problem, the easiest first; a cell is filled by its share of right answers. Open one to see its runs. ${trees()}${task.left_out ? ` ${plural(task.left_out, "problem")} more left out here.` : ""}${task.rows_left_out ? ` ${plural(task.rows_left_out, "run")} left out here, counted all the same.` : ""}`),
     ...grid(task, number),
     costTable(task),
     endTable(task),
@@ -34,13 +35,12 @@ function section(task, number) {
 function trees() {
   const { shown, kept } = data.trees;
   if (!kept) return "No thread trees were kept.";
-  if (shown === kept) return `The thread trees of all ${count(kept)} runs that kept one are on this page.`;
-  return `Of ${count(kept)} thread trees ${count(shown)} are on this page and ${count(kept - shown)} are left out: in turns those of problems on which methods differ, of problems answered wrongly, and of problems that all solved.`;
+  if (shown === kept) return `All ${count(kept)} thread trees are on this page.`;
+  return `This page has ${count(shown)} of ${count(kept)} thread trees: in turns of problems on which methods differ, of problems answered wrongly, and of problems that all solved.`;
 }
 
 document.getElementById("report").replaceChildren(
   el("h1", {}, "Evaluation report"),
-  el("p", { class: "lead" }, trees()),
   ...(data.tasks.length > 1 ? [el("nav", { "aria-label": "Tasks" }, data.tasks.map((task, number) => el("a", { href: `#task-${number}` }, task.task)))] : []),
   ...data.tasks.map(section),
 );

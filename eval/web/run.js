@@ -2,6 +2,7 @@
 
 const dialog = document.getElementById("run");
 const FIELDS = ["method", "repeat", "answer", "correct", "tree", "path", "total", "longest", "prompt", "cached", "threads", "peak", "seconds", "ttft", "finish", "limit", "error"];
+const SHOWN = 300;  // decisions that the list of a run has at most
 let unit = "tokens", opened = 0;
 
 async function openRun(place) {
@@ -48,6 +49,8 @@ function runList(task, rows, place, show) {
   const choose = (row) => {
     buttons.forEach((button, index) => button.setAttribute("aria-checked", String(rows[index] === row)));
     go(rows.indexOf(row));
+    const button = buttons[rows.indexOf(row)], above = button.offsetTop - list.offsetTop;
+    if (above < list.scrollTop || above + button.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = above - 6;
     show(row);
   };
   const own = rows.filter((row) => row.method === place.method);
@@ -90,7 +93,12 @@ async function showRun(body, task, number, index, row) {
 function treeView(tree) {
   const detail = el("section", { class: "detail", "aria-label": "The thread", "aria-live": "polite" });
   const holder = el("div", { class: "holder" });
-  const draw = () => holder.replaceChildren(timeline(tree, unit, (threads) => detail.replaceChildren(...threads.map(threadView))));
+  const decided = el("div");
+  const draw = () => {
+    const { box, choose } = timeline(tree, unit, (threads) => detail.replaceChildren(...threads.map(threadView)));
+    holder.replaceChildren(box);
+    decided.replaceChildren(...decisions(tree, unit, choose));
+  };
   const choices = ["tokens", "seconds"].map((name) =>
     el("label", {}, el("input", { type: "radio", name: "unit", value: name, checked: name === unit, onchange: () => { unit = name; draw(); } }), name));
   const key = [["prompt", "prompt"], ["sampled", "sampled"], ["critical", "on the critical path"], ["answer", "the answer came from it"], ["injected", "injected"], ["waiting", "waiting"], ["note", "decision"]].map(([kind, name]) =>
@@ -98,7 +106,26 @@ function treeView(tree) {
   draw();
   return [
     el("div", { class: "bar" }, el("fieldset", {}, el("legend", {}, "clock in"), choices), el("div", { class: "key" }, key)),
-    el("div", { class: "panes" }, holder, detail),
+    el("div", { class: "panes" }, el("div", {}, holder, decided), detail),
+  ];
+}
+// What was decided in the whole run, in the order of the clock: votes, scores, rejections.
+function decisions(tree, unit, choose) {
+  const which = unit === "tokens" ? 0 : 1;
+  const all = tree.threads.flatMap((thread) => thread.notes.map((note) => ({ ...note, id: thread.id })));
+  if (!all.length) return [];
+  all.sort((a, b) => a.at[which] - b.at[which]);
+  const line = (note) =>
+    el("li", {},
+      el("span", { class: "at" }, which ? seconds(note.at[1]) : count(note.at[0])),
+      el("button", { type: "button", "aria-label": `show thread ${note.id}`, onclick: () => choose(note.id) }, note.id),
+      el("span", {}, el("b", {}, visible(cut(note.name, 200))), " ", el("bdi", {}, cut(value(note.value), 300))));
+  const left = all.length - SHOWN;
+  return [
+    el("section", { class: "decisions", "aria-label": "Decisions of the run" },
+      el("h3", {}, plural(all.length, "decision")),
+      el("ol", {}, all.slice(0, SHOWN).map(line)),
+      left > 0 ? el("p", { class: "quiet" }, `${count(left)} more stand beside their threads.`) : null),
   ];
 }
 function swatch(kind) {

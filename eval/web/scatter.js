@@ -5,17 +5,18 @@ function scatter(task, cost) {
   const name = data.costs[cost];
   if (!points.length) return figure(`Accuracy against ${name}`, () => el("p", {}, "Not known."));
   const x = axis(points.flatMap((p) => [p[cost].value, p[cost].low ?? p[cost].value, p[cost].high ?? p[cost].value]).filter((v) => v > 0));
+  const best = points.filter((p) => task.pareto[cost].includes(p.label));
   const y = shareAxis(points.flatMap((p) => [p.accuracy.low, p.accuracy.high, p.accuracy.value]));
   return figure(`Accuracy against ${name}`, (width) => {
     const area = frame(width, x, y, `${name} of a run${UNITS[cost]}`);
-    const groups = points.map((p) => point(p, cost, task.pareto[cost].includes(p.label), area));
+    const groups = points.map((p) => point(p, cost, best.includes(p), area));
     const chart = svg(
       "svg",
       { width, height: HEIGHT, role: "group", "aria-label": `Accuracy against ${name}; arrow keys go from method to method` },
       area.axes,
-      front(points.filter((p) => task.pareto[cost].includes(p.label)), cost, area),
+      front(best, cost, area),
       groups,
-      labels(points, cost, area),
+      labels(points, points.length > NAMED ? best : points, cost, area),
     );
     roving(chart, groups);
     return chart;
@@ -57,11 +58,13 @@ function front(best, cost, area) {
   return svg("path", { class: "front", d: `${path}H${area.right}` });
 }
 
+const NAMED = 6;  // methods at most that are all named, else those on the front
+
 // Names beside the points where there is room for them; the legend has them all.
-function labels(points, cost, area) {
+function labels(points, named, cost, area) {
   const taken = points.map((p) => box(area.px(p[cost].value) - 8, area.py(p.accuracy.value) - 8, 16, 16));
   const found = [];
-  for (const p of points) {
+  for (const p of named) {
     const px = area.px(p[cost].value), py = area.py(p.accuracy.value);
     const text = cut(p.label, 26), width = 6.6 * [...text].length;
     const places = [[px + 10, py - 17], [px + 10, py + 5], [px - 10 - width, py - 17], [px - 10 - width, py + 5]];

@@ -22,7 +22,7 @@ function resultTable(task) {
   const cost = (name) => ({
     name: `${data.costs[name]}${name === "seconds" ? ", s" : ""}`,
     hint: "mean of a run; ◆ on the Pareto front",
-    cell: (e) => (e[name] ? [name === "seconds" ? precise.format(e[name].value) : count(e[name].value), best(task, name, e)] : NONE),
+    cell: (e) => (e[name] ? [name === "seconds" ? digits(e[name].value) : count(e[name].value), best(task, name, e)] : NONE),
   });
   return table("Results", [
     METHOD,
@@ -32,7 +32,7 @@ function resultTable(task) {
     cost("total_tokens"),
     { name: "longest sequence", hint: "tokens of the longest context, mean of a run", cell: (e) => count(e.longest_sequence) },
     cost("seconds"),
-    { name: "threads", hint: "mean of a run", cell: (e) => precise.format(e.threads) },
+    { name: "threads", hint: "mean of a run", cell: (e) => e.threads.toFixed(1) },
     { name: "samples", cell: (e) => (e.finished ? count(e.samples) : `${count(e.samples)} of ${count(e.expected)}`) },
   ], task.evaluations);
 }
@@ -53,7 +53,7 @@ function forest(e, range) {
 function costTable(task) {
   const each = (name, of) => ({ name, cell: (e) => count(of(e) / e.samples) });
   const paid = [
-    { name: "a run", cell: (e) => money(e.money?.per_run) },
+    { name: `${data.currency} a run`, cell: (e) => money(e.money?.per_run) },
     { name: "a right answer", cell: (e) => money(e.money?.per_right_answer) },
     { name: "in all", cell: (e) => money(e.money?.total) },
   ];
@@ -62,8 +62,8 @@ function costTable(task) {
     each("prompt", (e) => e.tokens.prompt),
     each("of it cached", (e) => e.tokens.cached),
     each("sampled", (e) => e.tokens.sampled),
-    { name: "wall clock, s", cell: (e) => (e.seconds ? precise.format(e.seconds.value) : NONE) },
-    { name: "runs at once", hint: "on average, while the seconds were measured", cell: (e) => (e.at_once ? precise.format(e.at_once) : NONE) },
+    { name: "wall clock, s", cell: (e) => (e.seconds ? digits(e.seconds.value) : NONE) },
+    { name: "runs at once", hint: "on average, while the seconds were measured", cell: (e) => (e.at_once ? e.at_once.toFixed(1) : NONE) },
     ...(data.currency ? paid : []),
   ], task.evaluations);
 }

@@ -34,7 +34,7 @@ function timeline(tree, unit, select) {
   const which = unit === "tokens" ? 0 : 1, span = unit === "tokens" ? "clock" : "time";
   const end = Math.max(which ? tree.seconds : tree.clock, which ? 1e-6 : 1);
   const box = el("div", { class: "timeline" });
-  let width = 0, chosen = 0;
+  let width = 0, chosen = 0, pick = (row) => (chosen = row);
   const draw = () => {
     const names = width < 520 ? 72 : 128, right = width - 14;
     const x = (at) => names + (at / end) * (right - names);
@@ -47,7 +47,7 @@ function timeline(tree, unit, select) {
       rows,
     );
     const focus = roving(chart, rows);
-    const pick = (row) => {
+    pick = (row) => {
       chosen = row;
       rows.forEach((node, index) => node.setAttribute("aria-selected", String(index === row)));
       focus(row);
@@ -62,7 +62,7 @@ function timeline(tree, unit, select) {
     width = found;
     draw();
   }).observe(box);
-  return box;
+  return { box, choose: (id) => pick(rowOf.get(id).row) };
 }
 
 function ruler(end, x, unit, width) {
