@@ -43,5 +43,7 @@ def test_a_deep_chain_of_forks_is_no_deep_recursion() -> None:
     thread = Thread("0", "m", segments=[Segment("prompt", "p", [0])], length=1)
     for i in range(1, 5000):
         segments = [Segment("sampled", "x", [i])]
-        thread = Thread("0.0", "m", thread, thread.length, segments, length=thread.length + 1)
+        thread = Thread(
+            "0.0", "m", thread, thread.length, segments=segments, length=thread.length + 1
+        )
     assert thread.ids == list(range(5000))
