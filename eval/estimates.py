@@ -6,6 +6,7 @@ the outcome of the first k. Their intervals are for questions like these.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod, sqrt
 from statistics import fmean, stdev, variance
 
@@ -105,6 +106,8 @@ def maj_at_k(votes: Votes, k: int, seed: int = 0) -> Expectation:
     DRAWS seeded choices are averaged, and their standard error is given.
     """
     _check(k, votes.samples)
+    ordered = sorted(zip(votes.counts, votes.right, strict=True))  # the order makes no difference
+    votes = Votes(tuple(c for c, _ in ordered), tuple(r for _, r in ordered), votes.blanks)
     if votes.samples * k * k * max(sum(votes.right), 1) <= LARGEST:
         return Expectation(_counted(votes, k))
     return _drawn(votes, k, seed)
@@ -134,6 +137,20 @@ def maj_at(questions: Mapping[str, Sequence[Sample]], k: int, seed: int = 0) -> 
     """maj@k over questions. Raises UsageError naming a question that is short of samples."""
     _enough(questions, k)
     return _over_questions([maj_at_k(votes_of(q), k, seed) for q in questions.values()])
+
+
+def at_each_k(questions: Mapping[str, Sequence[Sample]]) -> dict[str, AtK]:
+    """By name: avg@n, and pass@k and maj@k for the powers of two up to n, and n.
+
+    n is what every question has of samples, or the fewest; avg@n only where all have as many, and
+    the others where there are several.
+    """
+    sizes = {len(rows) for rows in questions.values()}
+    n = min(sizes)
+    found = {f"avg@{n}": pass_at(questions, 1)} if len(sizes) == 1 else {}
+    several = sorted({2**power for power in range(1, n.bit_length()) if 2**power <= n} | {n} - {1})
+    found |= {f"pass@{k}": pass_at(questions, k) for k in several}
+    return found | {f"maj@{k}": maj_at(questions, k) for k in several}
 
 
 def by_question(rows: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -186,6 +203,7 @@ def _over_questions(found: Sequence[Expectation]) -> AtK:
     )
 
 
+@lru_cache(maxsize=1 << 16)  # in large evaluations many questions come out alike
 def _counted(votes: Votes, k: int) -> float:
     """Sum over the winner, its votes, and the others that tie with it, of the choices of k."""
     chances = [_chances(count, votes.samples, k) for count in votes.counts]

@@ -26,6 +26,8 @@ class Item:
     """Whether `fault` may take seconds, so that it belongs in a thread of its own."""
     refusal: str | None = None
     """Why no answer can be held against the right one, as it stands in the data; else None."""
+    group: str = ""
+    """What the problem is a variant of, if of anything; variants are not independent."""
 
     def verify(self, answer: str | None) -> bool:
         """Whether the answer is right."""

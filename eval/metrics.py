@@ -1,22 +1,22 @@
 """What the samples of an evaluation add up to. Deterministic, and free of wall-clock figures.
 
 The question is the sampling unit: samples of the same question are not independent, so intervals
-are over questions, and answer for questions like these rather than for this very set. Nothing is
-dropped: errors, time-outs and missing answers count as wrong.
+are over questions (eval.intervals has the two readings that they have). Nothing is dropped: errors,
+time-outs and missing answers count as wrong.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum, sqrt
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
+from eval.estimates import AtK, at_each_k, by_question
+from eval.intervals import like_these
 from eval.samples import Sample
+from eval.uncertainty import Uncertainty, uncertainty
 
-CONFIDENCE = 0.95
 Figure = Literal["critical_path", "longest_sequence", "total_tokens"]
 
 
@@ -46,7 +46,12 @@ class Metrics:
     questions: int
     samples: int
     accuracy: Estimate
-    """Mean over questions of the share of samples that were correct (avg@k for k repeats)."""
+    """Mean over questions of the share of samples that were correct (avg@k for k repeats), with its
+    interval for questions like these."""
+    uncertainty: Uncertainty
+    """Of the accuracy: what it would be of this very set, and where the variance lies."""
+    at_k: dict[str, AtK]
+    """"avg@8", "pass@2" and "maj@4", by name: what k of a question's samples are worth."""
     critical_path: Spread
     total_tokens: int
     """Sum over samples."""
@@ -81,6 +86,8 @@ def measure(samples: Iterable[Sample]) -> Metrics:
         questions=len({row.id for row in rows}),
         samples=len(rows),
         accuracy=accuracy(rows),
+        uncertainty=uncertainty(rows),
+        at_k=at_each_k(by_question(rows)),
         critical_path=spread([row.critical_path for row in rows]),
         total_tokens=sum(row.total_tokens for row in rows),
         tokens_per_sample=spread([row.total_tokens for row in rows]),
@@ -98,35 +105,31 @@ def measure(samples: Iterable[Sample]) -> Metrics:
 
 
 def accuracy(rows: Sequence[Sample]) -> Estimate:
-    """The mean over questions with its 95% interval.
+    """The mean over questions with its 95% interval for questions like these (Wilson's, at the
+    effective number of samples: see eval.intervals.like_these).
 
-    Wilson's interval where every question has one sample; else Student's t over question means,
-    unless all of them are 0 or all are 1: t would then claim certainty, Wilson over questions
-    does not. A single question with several samples tells nothing of others: 0 to 1.
+    Questions of one group, which are variants of each other, count as one unit. A single unit with
+    several samples tells nothing of others: 0 to 1.
     """
     answers: dict[str, list[bool]] = {}
+    units: dict[str, tuple[str, ...]] = {}
     for row in rows:
         answers.setdefault(row.id, []).append(row.correct)
+        units[row.id] = (row.group,) if row.group else ("", row.id)
     means = [sum(given) / len(given) for given in answers.values()]
-    n, value = len(means), fmean(means)
-    if len(rows) == n or value in (0.0, 1.0):
-        low, high = wilson(round(fsum(means)), n)
-        return Estimate(value, low, high, "Wilson over questions")
-    if n == 1:
-        return Estimate(value, 0.0, 1.0, "none for a single question")
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(means) / sqrt(n)
-    low, high = max(value - half, 0.0), min(value + half, 1.0)
-    return Estimate(value, low, high, "Student's t over question means")
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion (Wilson 1927)."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    p, slack = successes / trials, z * z / trials
-    centre = (p + slack / 2) / (1 + slack)
-    half = z * sqrt((p * (1 - p) + slack / 4) / trials) / (1 + slack)
-    low = 0.0 if successes == 0 else centre - half  # exactly, where rounding would miss it
-    return low, 1.0 if successes == trials else centre + half
+    groups, value = len(set(units.values())), fmean(means)
+    if groups == 1 < len(rows):
+        unit = "question" if len(means) == 1 else "group"
+        return Estimate(value, 0.0, 1.0, f"none for a single {unit}")
+    grouped = groups < len(means)
+    low, high = like_these(
+        means, [len(given) for given in answers.values()], [*units.values()] if grouped else None
+    )
+    if grouped:
+        return Estimate(value, low, high, f"Wilson, clustered in {groups} groups")
+    single = len(rows) == len(means)
+    method = "Wilson over questions" if single else "Wilson, clustered by question"
+    return Estimate(value, low, high, method)
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -16,6 +16,7 @@ from reason.errors import UsageError
 
 PROBLEM = ("problem", "Problem", "question", "Question")
 ANSWER = ("answer", "Answer")
+GROUP = "group"
 ID = ("id", "unique_id", "problem_idx", "ID", "Record ID")
 LETTERS = "ABCD"
 
@@ -32,6 +33,8 @@ class Question:
     reference: str
     refusal: str | None
     """Why no answer can be held against the reference; None for a good one."""
+    group: str = ""
+    """What the question is a variant of, as a column of that name says."""
 
 
 def plain(row: Row, id: str) -> tuple[str, str]:
@@ -98,7 +101,9 @@ class Dataset:
     def describe(self) -> dict[str, str]:
         """Where it comes from, and a digest of all that is asked and all that is right."""
         source = self.file.name if self.file else f"{self.hub}@{self.revision}"
-        parts = [(q.id, q.text, q.reference) for q in self.questions()]
+        groups = [(q.group,) if q.group else () for q in self.questions()]
+        asked = [(q.id, q.text, q.reference) for q in self.questions()]
+        parts = [(*one, *group) for one, group in zip(asked, groups, strict=True)]
         data = json.dumps([self.grader, parts], ensure_ascii=False).encode()
         return {"source": source, "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -109,7 +114,13 @@ def _item(question: Question, grader: str) -> Item:
 
     slow = grader == "math"
     return Item(
-        question.id, question.text, question.text, fault, slow=slow, refusal=question.refusal
+        question.id,
+        question.text,
+        question.text,
+        fault,
+        slow=slow,
+        refusal=question.refusal,
+        group=question.group,
     )
 
 
@@ -141,5 +152,6 @@ def _questions(dataset: Dataset, changed: int) -> tuple[Question, ...]:
             raise UsageError(f"{row.where}: the id {id!r} is taken by {found[id][0].where}")
         text, reference = dataset.read(row, id)
         refusal = GRADERS[dataset.grader].refusal(reference) if reference else "it is empty"
-        found[id] = row, Question(id, text, reference, refusal)
+        group = row.answer(GROUP) if row.values.get(GROUP) is not None else ""
+        found[id] = row, Question(id, text, reference, refusal, group)
     return tuple(question for _, question in found.values())

@@ -1,6 +1,6 @@
 """The figures of an evaluation as a table for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -23,6 +23,7 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("accuracy", percent(m.accuracy)),
         ("95% interval", m.accuracy.method),
+        *_repeated(m),
         ("samples", f"{m.samples:,} of {m.questions:,} questions"),
         ("critical path", _spread(m.critical_path)),
         ("tokens per sample", _spread(m.tokens_per_sample)),
@@ -46,6 +47,24 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
         seconds, speed = timing["seconds"], timing["tokens_per_second"]
         found.append(("wall clock", f"{duration(round(seconds))}, {speed:,.0f} tokens/s"))
     return found
+
+
+def _repeated(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    """What several samples a question tell."""
+    known = metrics.uncertainty
+    if known.this_set:
+        low, high = (100 * limit for limit in known.this_set)
+        yield "for this very set", f"[{low:.1f}, {high:.1f}]"
+    if known.icc is not None:
+        yield "between questions", f"{known.icc:.0%} of the variance"
+    for figure in ("pass", "maj"):
+        found = [
+            (name.partition("@")[2], at.value)
+            for name, at in metrics.at_k.items()
+            if name.startswith(figure)
+        ]
+        if found:
+            yield f"{figure}@k", ", ".join(f"{k}: {value:.1%}" for k, value in found)
 
 
 def _spread(spread: Spread) -> str:

@@ -227,4 +227,5 @@ def _row(
         peak_threads=account["peak_threads"],
         in_thought=run.result is not None and in_thought(run.tree[run.result.thread].text),
         ungraded=fault if fault and fault.startswith(UNDECIDED) else None,
+        group=item.group,
     )

@@ -163,9 +163,17 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert first.verify("1") and second.verify("\\frac{1}{2}") and not second.verify("1")
 
 
+def test_variants_of_one_problem_say_so_in_a_column(tmp_path: Path) -> None:
+    row = {"problem": "One?", "answer": "1"}
+    file = jsonl(tmp_path / "x.jsonl", {**row, "group": 7}, {**row, "group": None}, row)
+    assert [item.group for item in own(file).items(None, 0, "")] == ["7", "", ""]
+    plain = jsonl(tmp_path / "plain.jsonl", row, row, row)
+    assert own(plain).describe()["sha256"] != own(file).describe()["sha256"]
+
+
 def test_the_digest_follows_what_is_asked_and_not_where_it_stands(tmp_path: Path) -> None:
     def digest(name: str, *rows: Any) -> str:
-        return own(jsonl(tmp_path / name, *rows)).digest()
+        return own(jsonl(tmp_path / name, *rows)).describe()["sha256"]
 
     row = {"problem": "P", "answer": "1"}
     same = digest("a.jsonl", row)

@@ -1,6 +1,6 @@
 import random
 from math import sqrt
-from statistics import mean, median
+from statistics import mean, median, stdev, variance
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from scipy import stats
 
-from eval.intervals import like_these, wilson
+from eval.estimates import AtK, by_question, maj_at, pass_at
+from eval.intervals import bootstrap, bounded, like_these, this_set, wilson
 from eval.metrics import (
     Estimate,
     Metrics,
@@ -20,6 +21,7 @@ from eval.metrics import (
     spread,
 )
 from eval.samples import Sample
+from eval.uncertainty import Uncertainty
 
 
 def sample(question: str, repeat: int = 0, correct: bool = False, **changes: Any) -> Sample:
@@ -72,6 +74,16 @@ def test_every_figure_of_an_evaluation() -> None:
         questions=5,
         samples=5,
         accuracy=Estimate(0.2, low, high, "Wilson over questions"),
+        uncertainty=Uncertainty(
+            standard_error=pytest.approx(0.2),  # sqrt(.2 * .8 / 4)
+            standard_error_this_set=None,
+            bootstrap=(0.0, pytest.approx(0.6)),  # binomial(5, .2) is over 3 in 0.7% of all cases
+            this_set=None,
+            between=None,
+            within=None,
+            icc=None,
+        ),
+        at_k={"avg@1": AtK(0.2, *bounded([1, 0, 0, 0, 0]), pytest.approx(0.2))},
         critical_path=Spread(22.0, 20.0, 38.0),
         total_tokens=140,
         tokens_per_sample=Spread(28.0, 30.0, 40.0),
@@ -86,6 +98,57 @@ def test_every_figure_of_an_evaluation() -> None:
         in_thought=0.0,
         ungraded=0,
     )
+
+
+def test_what_repeats_add() -> None:
+    """The split of the variance written out, as each half of an analysis of variance has it."""
+    marks = ["11", "10", "00", "01"]
+    found = measure(graded(*marks))
+    means = [1.0, 0.5, 0.0, 0.5]
+    within = mean([0.0, 0.5, 0.0, 0.5])  # the unbiased variance of each pair
+    between = variance(means) - within / 2
+    limits = this_set(means, [2] * 4)
+    assert found.uncertainty == Uncertainty(
+        standard_error=pytest.approx(stdev(means) / 2),
+        standard_error_this_set=pytest.approx(sqrt(within / 2 / 4)),
+        bootstrap=bootstrap(means),
+        this_set=limits,
+        between=pytest.approx(between),
+        within=pytest.approx(within),
+        icc=pytest.approx(between / (between + within)),
+    )
+    questions = by_question(graded(*marks))
+    assert found.at_k == {
+        "avg@2": pass_at(questions, 1),
+        "pass@2": pass_at(questions, 2),
+        "maj@2": maj_at(questions, 2),
+    }
+    assert (found.accuracy.value, found.at_k["pass@2"].value) == (0.5, 0.75)
+    assert list(measure(graded("1" * 6, "0" * 6)).at_k) == [
+        "avg@6", "pass@2", "pass@4", "pass@6", "maj@2", "maj@4", "maj@6",
+    ]  # fmt: skip
+    assert list(measure(graded("111", "10")).at_k) == ["pass@2", "maj@2"]  # avg of what?
+
+
+def test_nothing_is_certain_where_nothing_varies() -> None:
+    for mark in "10":
+        found = measure(graded(*[mark * 3] * 4))
+        known = found.uncertainty
+        assert (known.standard_error, known.standard_error_this_set) == (0.0, 0.0)
+        assert (known.bootstrap, known.between, known.within, known.icc) == (None, 0.0, 0.0, 0.0)
+        assert known.this_set == wilson(12 * int(mark), 12)
+        assert found.accuracy.high - found.accuracy.low > 0.4
+        for at in found.at_k.values():
+            assert at.value == int(mark) and at.high - at.low > 0.4
+    alike = measure(graded("10", "01", "10")).uncertainty  # as many of each question
+    assert (alike.standard_error, alike.bootstrap, alike.between) == (0.0, None, 0.0)
+    assert alike.this_set and alike.this_set[1] - alike.this_set[0] > 0.5
+    alone = measure(graded("110")).uncertainty
+    assert alone == Uncertainty(
+        None, pytest.approx(1 / 3), None, this_set([2 / 3], [3]), None, None, None
+    )
+    grouped = measure([replace(row, group="g") for row in graded("11", "00")])
+    assert grouped.uncertainty.bootstrap is None
 
 
 def test_with_one_sample_a_question_it_is_wilsons_interval() -> None:

@@ -1,0 +1,52 @@
+"""How sure an accuracy is, in every way one may ask: of this set, by bootstrap, by its parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+
+from eval.estimates import by_question, components
+from eval.intervals import ROUNDING, Interval, bootstrap, this_set
+from eval.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """Of a mean over questions; None where the samples do not tell."""
+
+    standard_error: float | None
+    """For questions like these: sd(question means) / sqrt(Q); of two questions or more."""
+    standard_error_this_set: float | None
+    """For these very questions: sqrt(within / (Q n)); of two samples a question or more."""
+    bootstrap: Interval | None
+    """95%, percentiles over resampled questions: a check for large Q, which covers too little at
+    30 questions. None where all questions are alike, or are variants of each other."""
+    this_set: Interval | None
+    """95%, for these very questions."""
+    between: float | None
+    """Variance of the solve rates of questions."""
+    within: float | None
+    """Mean over questions of p(1-p): the variance of a sample of a given question."""
+    icc: float | None
+    """Share of the variance of a sample that lies between questions."""
+
+
+def uncertainty(rows: Sequence[Sample]) -> Uncertainty:
+    """Of at least one sample."""
+    questions = by_question(rows)
+    right = [[row.correct for row in of] for of in questions.values()]
+    means, sizes = [fmean(given) for given in right], [len(given) for given in right]
+    grouped = any(row.group for row in rows)
+    parts = components(means, sizes)
+    several = min(sizes) > 1
+    noise = [x * (1 - x) / (n - 1) for x, n in zip(means, sizes, strict=True)] if several else []
+    varied = max(means) - min(means) > ROUNDING
+    return Uncertainty(
+        standard_error=stdev(means) / sqrt(len(means)) if len(means) > 1 else None,
+        standard_error_this_set=sqrt(sum(noise)) / len(means) if several else None,
+        bootstrap=bootstrap(means) if varied and not grouped else None,
+        this_set=this_set(means, sizes),
+        between=parts.between if parts else None,
+        within=parts.within if parts else None,
+        icc=parts.icc if parts else None,
+    )
