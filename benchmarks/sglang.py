@@ -14,7 +14,9 @@ answered with as many tokens as it asks for. One that runs already must be start
 
 import argparse
 import asyncio
+import gc
 import json
+import os
 import random
 import sys
 import tempfile
@@ -41,7 +43,7 @@ from reason.types import Prompt, Result, SamplingParams
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "reason" / "models" / "countdown-apr"
-PYTHON = ROOT / ".venv-sglang" / "bin" / "python"
+PYTHON = os.environ.get("REASON_SGLANG_PYTHON", str(ROOT / ".venv-sglang" / "bin" / "python"))
 SERVER = {
     "device": "cpu",
     "max_running_requests": "256",
@@ -172,6 +174,7 @@ async def run(options: argparse.Namespace) -> list[Row]:
             named = options.model in MODELS
             model = str(make(options.model, Path(folder))) if named else options.model
             backend = LaunchedSGLang(model, python=options.python, server=SERVER)
+        gc.freeze()  # as a command does
         try:
             async with Bare(backend.url) as client:
                 rows = []
@@ -205,7 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--backend", default="", help="URL of a server that runs")
     parser.add_argument("--model", default=str(MODEL), help="what to serve: a folder, or tiny")
-    parser.add_argument("--python", default=str(PYTHON), help="interpreter that has sglang")
+    parser.add_argument("--python", default=PYTHON, help="interpreter that has sglang")
     parser.add_argument("--threads", type=int, nargs="+", default=list(THREADS))
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a thread")
     parser.add_argument("--repeats", type=int, default=6, help="repeats at the most threads")

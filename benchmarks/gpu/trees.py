@@ -11,7 +11,9 @@ cell is begun later than that: another call does the rest, and exit code 1 says 
 
 import argparse
 import asyncio
+import gc
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -49,7 +51,9 @@ SMOKE = {
     "loads": [1, 4],
     "scale": 0.02,
     "device": "cpu",
-    "python": str(Path(__file__).parents[2] / ".venv-sglang" / "bin" / "python"),
+    "python": os.environ.get(
+        "REASON_SGLANG_PYTHON", str(Path(__file__).parents[2] / ".venv-sglang" / "bin" / "python")
+    ),
     "out": Path("runs/gpu/smoke.jsonl"),
 }
 """Options under --smoke: on a CPU, it only shows that everything works."""
@@ -95,6 +99,7 @@ async def serve(options: argparse.Namespace, model: str, todo: Sequence[Cell], e
     say(f"{model}: made in {monotonic() - began:.0f} s")
     path = str(options.folder / model)
     backend = LaunchedSGLang(path, python=options.python, wait=options.wait, server=flags)
+    gc.freeze()  # as a command does
     try:
         say(f"{model}: served after {monotonic() - began:.0f} s")
         with tempfile.TemporaryDirectory() as folder:
