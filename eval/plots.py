@@ -1,6 +1,7 @@
 """The plots of a report as files, PNG and SVG: drawn by matplotlib, of the extra `eval`."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -55,7 +56,10 @@ def draw(groups: Sequence[Group], folder: Path) -> list[list[str]]:
         for kind in ("accuracy", "within"):
             for old in folder.glob(f"*-{kind}-*.*"):
                 old.unlink()
-        with matplotlib.rc_context(style):
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Glyph .* missing"
+            )  # drawn as a box, and legible in SVG
             for group, stem in zip(groups, _stems(groups), strict=True):
                 drawn = [(f"{stem}-{name}", figure) for name, figure in _figures(group, labels)]
                 for name, figure in drawn:

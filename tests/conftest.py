@@ -1,4 +1,4 @@
-"""Servers that several test files share, one per configuration and run."""
+"""Servers and a browser that several test files share, one per configuration and run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny
+from tests import reported, tiny
+from tests.browser import Browser, browsing
 from tests.serving import COUNTDOWN, llama_cpp, serving
 
 # Beside a server on the same cores, threads of one operation only wait for each other.
@@ -38,3 +39,16 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("llama_cpp")
     with llama_cpp(folder, tiny.letters(ascii=True)) as url:
         yield f"openai:{url}?tokenizer={folder}"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with browsing() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def page() -> Path:
+    """The page of a report on three methods."""
+    return reported.page()

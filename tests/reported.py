@@ -1,6 +1,7 @@
 """Evaluations for reports: made by the oracle, with their trees, and the clock set by hand."""
 
 import asyncio
+import io
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -8,9 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rich.console import Console
+
 from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
+from eval.folders import read_samples
 from eval.item import Item
+from eval.publish import Publication
+from eval.samples import Sample
 from reason.backends.base import Backend
 from reason.run import Controller
 from tests.evaluation import APR, evaluate_oracle, problems
@@ -21,14 +27,16 @@ METHODS: dict[str, Controller] = {
     "single": Single(syntax="countdown"),
     "vote": SelfConsistency(3, syntax="countdown"),
 }
+PRICES = "[models.oracle]\nprompt = 1.0\ncached = 0.5\nsampled = 4.0\n"
 SECONDS = {"apr": 0.25, "single": 0.5, "vote": 1.0}
+LABELS = {"apr": "apr", "single": "single", "vote": "self_consistency"}
 _FOLDER = TemporaryDirectory(prefix="reason-report-")
 
 
 @cache
 def evaluations() -> Path:
     """A folder with three methods, on the same 6 problems, each asked twice."""
-    root = Path(_FOLDER.name)
+    root = Path(_FOLDER.name) / "runs"
     for name, controller in METHODS.items():
         evaluate(root / name, controller, problems(6), seconds=SECONDS[name])
     return root
@@ -63,3 +71,29 @@ def set_clock(out: Path, seconds: float) -> None:
         of["ttft"] = seconds / 10
     timing["seconds"] = sum(of["seconds"] for of in timing["samples"].values()) / 2
     path.write_text(json.dumps(timing))
+
+
+def printed(places: list[Path], out: Path, width: int = 80, **options: Any) -> str:
+    """What `reason report` writes to a terminal; `out` is called OUT there."""
+    console = Console(file=io.StringIO(), width=width)
+    assert Publication(places, out, **options).write(console) == 0
+    assert isinstance(console.file, io.StringIO)
+    lines = (line.rstrip() for line in console.file.getvalue().splitlines())
+    return "\n".join([*lines, ""]).replace(str(out), "OUT")
+
+
+@cache
+def page() -> Path:
+    """The page of all of them, with its other files beside it."""
+    out, prices = Path(_FOLDER.name) / "report", Path(_FOLDER.name) / "prices.toml"
+    prices.write_text(PRICES)
+    printed([evaluations()], out, prices=prices)
+    return out / "report.html"
+
+
+def rows() -> dict[str, list[Sample]]:
+    """The samples, by the label of their method."""
+    return {
+        label: read_samples(evaluations() / name / "samples.jsonl")
+        for name, label in LABELS.items()
+    }

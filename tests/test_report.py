@@ -1,6 +1,5 @@
 """Reports: what several evaluations add up to, as figures, tables and files."""
 
-import io
 import json
 import random
 import xml.etree.ElementTree as ET
@@ -14,21 +13,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from eval.curves import POINTS, curve, curves
 from eval.folders import read_evaluations
 from eval.intervals import like_these
 from eval.plots import draw
-from eval.publish import Publication
 from eval.summary import pareto, summarise
 from reason.errors import UsageError
 from tests.console import reason
 from tests.evaluation import problems
-from tests.reported import METHODS, SECONDS, evaluations
+from tests.reported import METHODS, PRICES, SECONDS, evaluations, printed
 from tests.test_metrics import graded
 
-PRICES = "[models.oracle]\nprompt = 1.0\ncached = 0.5\nsampled = 4.0\n"
 TABLE = """\
 countdown3
 results
@@ -126,14 +122,6 @@ RECORD: dict[str, Any] = {
     },
     "errors": 0,
 }
-
-
-def printed(places: list[Path], out: Path, width: int = 80, **options: Any) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    assert Publication(places, out, **options).write(console) == 0
-    assert isinstance(console.file, io.StringIO)
-    lines = (line.rstrip() for line in console.file.getvalue().splitlines())
-    return "\n".join([*lines, ""]).replace(str(out), "OUT")
 
 
 @pytest.fixture(scope="module")
