@@ -62,7 +62,7 @@ class Publication:
             if not DRAWS:
                 console.print(Text(f"! {NO_PLOTS}", "yellow"), soft_wrap=True)
             kept = f"{page.shown:,} of {page.kept:,} thread trees" if page.kept else "no trees"
-            more = f" (trees={page.kept} for all)" if page.shown < page.kept else ""
+            more = " (trees=N for more)" if page.shown < page.kept else ""
             where = f"{self.out}/report.html holds {kept}{more}; beside it: report.md, report.json"
             console.print(Text(f"{where}{', plots/' if DRAWS else ''}"), soft_wrap=True)
         return 0
