@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from eval.archive import Archive
 from eval.folder import read_json
 from eval.item import Item
 from eval.progress import ProgressLine
@@ -63,11 +64,13 @@ async def evaluate_command(
     out: Path,
     console: Console,
     json: bool,
+    archive: Archive | None = None,
 ) -> int:
     """Evaluate, or resume, and print the figures; the exit code: 1 if the model failed anywhere.
 
-    The first `limit` problems of the task are asked. `console` writes to standard output; only a
-    terminal gets a progress line, and none with `json`. Raises UsageError and BackendError as
+    The first `limit` problems of the task are asked; of an `archive`, if there is one, whose
+    answers are served. `console` writes to standard output; only a terminal gets a progress line,
+    and none with `json`. Raises UsageError and BackendError as
     `evaluate` does.
     """
     if limit is not None and limit < 1:
@@ -85,6 +88,8 @@ async def evaluate_command(
     )
     if data := problems.describe():
         config |= {"data": data, "excluded": sorted(unreadable) if exclude_unreadable else []}
+    if archive:
+        config["replay"] = archive.source
     if exclude_unreadable:
         items = [item for item in items if not item.refusal]
     title = f"{task.title} · {name}"
@@ -100,6 +105,7 @@ async def evaluate_command(
             seed=seed,
             concurrency=concurrency,
             trees=trees,
+            recording=archive.recording if archive else None,
             on_row=progress,
         )
     timing = read_json(out / "timing.json") or {}

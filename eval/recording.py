@@ -1,12 +1,4 @@
-"""Runs on record, served again: any method over the answers of an earlier evaluation.
-
-    reason eval --replay runs/single --controller self_consistency n=4      an evaluation's folder
-    reason eval --replay answers.jsonl --controller best_of_n scorer=recorded
-
-A file of answers has one problem a row: `problem`, `answer` (the reference) and `samples`, a list
-of objects with `text` and, where known, `reward` (the scorer "recorded"), `seconds`, `wait` (to
-the first token) and `logprobs`. Its tokens are words, unless a tokenizer is named.
-"""
+"""Runs on record, served again: any method over the answers of an earlier evaluation."""
 
 import random
 from collections.abc import Mapping
@@ -32,9 +24,15 @@ class Recording:
     rewards: dict[str, dict[str, float]] = field(default_factory=dict)
     """By problem and text of the answer."""
 
-    def add(self, tree: Tree) -> None:
-        """Take in a recorded run."""
-        self.found.setdefault(tree.id, {})[tree.repeat] = list(answers(tree.events))
+    def add(self, tree: Tree) -> bool:
+        """Take in a recorded run; whether all of its tokens have a log-probability."""
+        given = list(answers(tree.events))
+        self.found.setdefault(tree.id, {})[tree.repeat] = given
+        return all(len(answer.logprobs) == len(answer.ids) for _, answer in given)
+
+    def models(self) -> dict[str, ReplayBackend]:
+        """What was recorded, by role, with no answer to give."""
+        return {role: ReplayBackend([], self.codecs[role], self.infos[role]) for role in self.infos}
 
     def backends(self, problem: str, repeat: int) -> dict[str, ReplayBackend]:
         """Models for one run: the answers to the problem that were given in that repeat, then

@@ -26,6 +26,7 @@ from eval.folder import discard, settle_config, write_json
 from eval.item import UNDECIDED, Item
 from eval.manifest import add_session
 from eval.metrics import Metrics, measure
+from eval.recording import Recording
 from eval.samples import Sample, Samples
 from eval.scorers import scorers_of
 from eval.timing import Timing
@@ -57,14 +58,16 @@ async def evaluate(
     seed: int = 0,
     concurrency: int = 16,
     trees: bool = True,
+    recording: Recording | None = None,
     on_row: OnRow | None = None,
 ) -> Metrics:
     """Run the method `repeats` times on every item, at most `concurrency` runs at once.
 
     `config` is what must be the same for the folder to be resumed. `trees` keeps the thread tree of
-    every sample, and may be turned off only where there is none yet. Raises UsageError for a folder
-    that cannot be used or written, BackendError when the model fails again and again; then, and
-    when cancelled, finished rows are kept and the same call goes on from there.
+    every sample, and may be turned off only where there is none yet. A `recording` answers instead
+    of the models. Raises UsageError for a folder that cannot be used or written, BackendError when
+    the model fails again and again; then, and when cancelled, finished rows are kept and the same
+    call goes on from there.
     """
     wanted = _wanted(items, repeats)
     if concurrency < 1:
@@ -82,7 +85,16 @@ async def evaluate(
                 add_session(out / "manifest.json", backends)
                 timing = Timing(out / "timing.json")
                 session = _Session(
-                    controller, backends, budget, seed, samples, kept, timing, on_row, rows
+                    controller,
+                    backends,
+                    recording,
+                    budget,
+                    seed,
+                    samples,
+                    kept,
+                    timing,
+                    on_row,
+                    rows,
                 )
                 await session.run(((wanted[key], key[1]) for key in left), concurrency)
         metrics = measure(rows.values())
@@ -135,6 +147,7 @@ class _Session:
 
     controller: Controller
     backends: Mapping[str, Backend]
+    recording: Recording | None
     budget: Budget | None
     seed: int
     samples: Samples
@@ -163,6 +176,10 @@ class _Session:
     async def _sample(self, item: Item, repeat: int) -> None:
         lost: list[str] = []
         condenser = Condenser()
+        backends, scorers = self.backends, dict(scorers_of(item))
+        if self.recording:
+            backends = self.recording.backends(item.id, repeat)
+            scorers |= self.recording.scorers(item.id)
 
         def watch(event: Event) -> None:
             if isinstance(event, Closed) and event.finish == "error":
@@ -171,14 +188,16 @@ class _Session:
         run = await solve(
             self.controller,
             item.prompt,
-            self.backends,
+            backends,
             budget=self.budget,
             sinks=[watch, condenser] if self.trees else [watch],
-            scorers=scorers_of(item),
+            scorers=scorers,
             seed=f"{self.seed}/{item.id}/{repeat}",
         )
         if isinstance(run.failure, UsageError):  # it would be the same for every sample
             raise run.failure
+        if self.recording and lost:  # and this the same every time
+            raise UsageError(f"{item.id}: {lost[0]}")
         answer = run.result.answer if run.result else None
         slow = item.slow and answer is not None
         fault = await asyncio.to_thread(item.fault, answer) if slow else item.fault(answer)

@@ -63,9 +63,15 @@ def run(
     work: Coroutine[Any, Any, int],
     models: "Mapping[str, Backend] | None" = None,
     kept: Callable[[], str] = str,
+    virtual: bool = False,
 ) -> int:
-    """Do the work, then close the models; the exit code. `kept` says what Ctrl-C leaves."""
+    """Do the work, then close the models; the exit code. `kept` says what Ctrl-C leaves.
+
+    On a virtual clock nothing takes the time that was recorded of it.
+    """
     import asyncio
+
+    from reason.virtual import VirtualLoop
 
     async def all_of_it() -> int:
         try:
@@ -74,8 +80,8 @@ def run(
             for model in (models or {}).values():
                 await model.close()
 
-    with stoppable(kept):
-        return asyncio.run(all_of_it())
+    with stoppable(kept), asyncio.Runner(loop_factory=VirtualLoop if virtual else None) as runner:
+        return runner.run(all_of_it())
 
 
 def close(models: "Mapping[str, Backend]") -> None:
