@@ -2,7 +2,6 @@
 
 from dataclasses import fields, replace
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Ask, Eval, Replay, Report, Train
+from reason.keys import Ask, Compare, Eval, Power, Replay, Report, Train
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import choose, method_of
@@ -20,7 +19,6 @@ from reason.settings import choose, method_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reason.ask import Question
     from reason.backends.base import Info
     from reason.engine import Scorer
     from reason.run import Controller
@@ -63,6 +61,7 @@ def ask_command(asked: Ask, tables: Values) -> int:
     For example: reason ask "make 24 from 3 5 7 8". KEY=VALUE sets any option, and any field of
     the method or its budget: width=4 sampling.temperature=0.7 budget.critical_path=4k.
     """
+    from eval.asking import question_of
     from reason.ask import ask, kept
     from reason.output import Output, check_writable
 
@@ -75,7 +74,7 @@ def ask_command(asked: Ask, tables: Values) -> int:
     info = models["policy"].info
 
     async def work() -> int:
-        question = _question(asked.problem, info)
+        question = question_of(asked.problem, info)
         return await ask(
             question,
             _fitted(method, tables, info, question.scorers),
@@ -165,6 +164,34 @@ def report_command(asked: Report, tables: Values) -> int:
         return report.write(terminal())
 
 
+@command(app, "compare", Compare, "[DIR DIR…] [KEY=VALUE]", toml=False)
+def compare_command(asked: Compare, tables: Values) -> int:
+    """Hold one evaluation against others, question by question.
+
+    For example: reason compare runs/apr runs/single critical_path=256,512. Accuracy of the first
+    less that of each other, with intervals and permutation tests, for questions like these and for
+    this very set, without a limit and within budgets.
+    """
+    from eval.compare import compare
+
+    unknown_key(tables, [field.name for field in fields(Compare)])
+    return compare(asked, terminal())
+
+
+@command(app, "power", Power, "[TASK[:REPEATS],…] [KEY=VALUE]", toml=False)
+def power_command(asked: Power, tables: Values) -> int:
+    """Say which difference an evaluation could show, before it is run.
+
+    For example: reason power aime24 --repeats 16, or with what an evaluation tells of questions
+    and model: reason power math500:4 --like runs/single difference=0.03.
+    """
+    from eval.plan import planned
+    from eval.plan_table import publish
+
+    unknown_key(tables, [field.name for field in fields(Power)])
+    return publish(planned(asked), terminal(), asked.json)
+
+
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
 def sft_command(asked: Train, tables: Values) -> int:
     """Train a model on a recipe.
@@ -173,7 +200,7 @@ def sft_command(asked: Train, tables: Values) -> int:
     training is gone on with. KEY=VALUE sets any key of the recipe.
     """
     with extra("hf"):
-        from rl.recipe import Recipe
+        from rl.recipe import Recipe, recipe_file
         from rl.sft import train
 
     out = asked.out
@@ -181,7 +208,7 @@ def sft_command(asked: Train, tables: Values) -> int:
         raise UsageError("where to? give --out DIR")
     own = {field.name for field in fields(Train)}
     given = {name: value for name, value in tables.items() if name not in own}
-    recipe = build(Recipe, merge(read_toml(_recipe(asked.recipe)), given))
+    recipe = build(Recipe, merge(read_toml(recipe_file(asked.recipe)), given))
 
     def kept() -> str:
         if not (out / "progress.json").exists():
@@ -191,17 +218,6 @@ def sft_command(asked: Train, tables: Values) -> int:
     with stoppable(kept):
         train(recipe, out, terminal())
     return 0
-
-
-def _recipe(name: str) -> Path:
-    """A file, or one of the recipes that ship, by name."""
-    folder = files("rl").joinpath("recipes")
-    shipped = {file.name: Path(str(file)) for file in sorted(folder.iterdir(), key=str)}
-    if Path(name).is_file():
-        return Path(name)
-    if f"{name.removesuffix('.toml')}.toml" in shipped:
-        return shipped[f"{name.removesuffix('.toml')}.toml"]
-    raise UsageError(f"there is no recipe {name!r}; with the package come: {', '.join(shipped)}")
 
 
 def _method(name: str) -> "type[Controller]":
@@ -229,22 +245,6 @@ def _fitted(
         choose("syntax", syntax, SYNTAXES)
         return replace(method, syntax=syntax)
     return method
-
-
-def _question(text: str, info: "Info") -> "Question":
-    """The problem in the words that the model's grammar expects. Raises UsageError for one that
-    the model was not trained to read."""
-    from eval.scorers import likelihood, scorers_of
-    from eval.tasks import countdown_item, parse_countdown, refusal
-    from reason.ask import Question
-
-    problem = parse_countdown(text)
-    if problem:
-        item = countdown_item(problem, info.grammar)
-        return Question(item.title, item.prompt, item.fault, item.show, scorers_of(item))
-    if info.grammar == "countdown":
-        raise UsageError(refusal(text))
-    return Question(text, text, scorers={"likelihood": likelihood})
 
 
 def main() -> None:

@@ -29,6 +29,22 @@ REPORT = option(Path("report"), "Folder of page, tables and plots", metavar="DIR
 PRICES = option(None, "Price table in TOML, for the cost in money", metavar="FILE")
 COMMON = option(False, "Only the problems that all evaluations of a task were asked")
 TREES = option(200, "How many thread trees the page holds at most")
+CRITICAL_PATH = option(
+    None, "Budgets on the critical path, such as 1k,4k [chosen; none: '']", metavar="N,…"
+)
+TOTAL_TOKENS = option(
+    None, "Budgets on all sampled tokens, such as 1k,4k [chosen; none: '']", metavar="N,…"
+)
+SEED_PERMUTED = option(0, "Seed of permutations that are too many to count")
+REPEATS = option(None, "Samples of each question [the task's own]", metavar="N")
+QUESTIONS = option(None, "How many questions [all of a data set, 200 that are drawn]", metavar="N")
+ACCURACY = option(None, "Share that one method gets right [0.5]", metavar="SHARE")
+ICC = option(None, "Share of the variance that lies between questions [0.6]", metavar="SHARE")
+CORRELATION = option(
+    None, "How the solve rates of two methods correlate over questions [0.9]", metavar="SHARE"
+)
+DIFFERENCE = option(None, "A difference that is hoped for: is it found?", metavar="SHARE")
+LIKE = option((), "One or two finished evaluations to take these shares from", metavar="DIR[,DIR]")
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
@@ -82,6 +98,32 @@ class Report:
     prices: Path | None = PRICES
     trees: int = TREES
     common: bool = COMMON
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Keys of `reason compare`."""
+
+    folders: tuple[Path, ...] = ()
+    critical_path: tuple[float, ...] | None = CRITICAL_PATH
+    total_tokens: tuple[float, ...] | None = TOTAL_TOKENS
+    seed: int = SEED_PERMUTED
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Power:
+    """Keys of `reason power`."""
+
+    task: str = ""
+    repeats: int | None = REPEATS
+    limit: int | None = QUESTIONS
+    accuracy: float | None = ACCURACY
+    icc: float | None = ICC
+    correlation: float | None = CORRELATION
+    difference: float | None = DIFFERENCE
+    like: tuple[Path, ...] = LIKE
     json: bool = JSON
 
 

@@ -73,7 +73,7 @@ def command(
 
 def _annotation(field: "dataclasses.Field[Any]", hint: Any) -> Any:
     flags = (f"--{field.name.replace('_', '-')}", *field.metadata["flags"])
-    told = hint is not bool and field.default not in ("", None)
+    told = hint is not bool and field.default not in ("", None, ())
     help = field.metadata["help"] + (f" [{field.default}]" if told else "")
     # Read by reason.config as words and files are, whose errors are ours.
     kind: Any = bool if hint is bool else str

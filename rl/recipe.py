@@ -1,8 +1,12 @@
 """What a training run is made of, and what of it cannot be: every value out of range is refused."""
 
 from dataclasses import dataclass, field
+from importlib.resources import files
 from math import inf
+from pathlib import Path
 from typing import Any
+
+from reason.errors import UsageError
 
 SHORTEST = 24
 """Tokens of the shortest row, and of the smallest batch."""
@@ -123,3 +127,14 @@ class Recipe:
         _check(
             self.batch <= room, self, "batch", f"at most shape.context ({room}), as a row may be"
         )
+
+
+def recipe_file(name: str) -> Path:
+    """A file, or one of the recipes that ship, by name. Raises UsageError naming those."""
+    folder = files("rl").joinpath("recipes")
+    shipped = {file.name: Path(str(file)) for file in sorted(folder.iterdir(), key=str)}
+    if Path(name).is_file():
+        return Path(name)
+    if f"{name.removesuffix('.toml')}.toml" in shipped:
+        return shipped[f"{name.removesuffix('.toml')}.toml"]
+    raise UsageError(f"there is no recipe {name!r}; with the package come: {', '.join(shipped)}")

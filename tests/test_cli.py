@@ -44,6 +44,17 @@ KEYS = [
 ]
 
 
+COMMANDS = [
+    ["ask"],
+    ["replay"],
+    ["eval"],
+    ["report"],
+    ["compare"],
+    ["power"],
+    ["train", "sft"],
+]
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, reason.cli\n"
@@ -57,7 +68,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not heavy & set(modules.split())
 
 
-@pytest.mark.parametrize("words", [["ask"], ["replay"], ["eval"], ["report"], ["train", "sft"]])
+@pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_has_help(words: list[str]) -> None:
     for flag in ("-h", "--help"):
         result = reason(*words, flag)
@@ -68,7 +79,7 @@ def test_every_command_has_help(words: list[str]) -> None:
 @pytest.mark.parametrize("words", [[], ["train"]])
 def test_the_list_of_commands_fits_80_columns(words: list[str]) -> None:
     listed = reason(*words, "--help", terminal_width=80).stdout.partition("Commands:")[2]
-    assert len(listed.strip().splitlines()) == (5 if not words else 1)
+    assert len(listed.strip().splitlines()) == (len(COMMANDS) if not words else 1)
     assert "..." not in listed and all(line.endswith((".", "")) for line in listed.splitlines())
 
 
