@@ -92,5 +92,11 @@ def _message(error: Any, words: Sequence[str]) -> str:
 
 
 def _complain(message: str, code: int) -> int:
+    """One line; the lines of a log, which a colon at the end of that announces, stay lines."""
+    first, _, log = message.partition(":\n")
+    if log:
+        message = f"{first}:"
     print("reason:", " ".join(message.split()), file=sys.stderr)
+    if log:
+        print(log, file=sys.stderr)
     return code

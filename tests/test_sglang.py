@@ -159,6 +159,12 @@ def test_grammars(model: SGLangBackend, kind: str, text: str) -> None:
     assert whole.text.removesuffix("<eos>").strip() in ("3 + 5", "4 + 5")
 
 
+def test_a_grammar_that_the_vocabulary_cannot_spell_is_an_error(model: SGLangBackend) -> None:
+    params = SamplingParams(max_tokens=20, grammar=Grammar("regex", "yes"))
+    with pytest.raises(BackendError, match="probability 0; does a grammar leave this model none"):
+        run(collect(model, model.encode("<bos> <seq> 77 3 5 ; 0 <go>"), params))
+
+
 def test_a_context_that_is_full_is_a_finish_reason(model: SGLangBackend) -> None:
     ids = model.encode("1 + 1 = 2 ") * 1000
     for length in (model.info.context, model.info.context + 1, len(ids)):
@@ -174,6 +180,14 @@ def test_self_consistency_runs_too(model: SGLangBackend) -> None:
     method = SelfConsistency(4, 4, "countdown", warm)
     found = run(solve(method, item.prompt, {"policy": model}))
     assert found.error is None and found.ledger.threads == 5
+
+
+def test_an_address_may_end_in_a_slash(countdown_server: str) -> None:
+    place = countdown_server.removeprefix("http://")
+    for spec in (f"sglang://{place}/", f"sglang:{countdown_server}/"):
+        backend = connect(spec)
+        assert isinstance(backend, SGLangBackend) and backend.url == countdown_server
+        run(backend.close())
 
 
 def test_a_pool_keeps_a_tree_on_one_worker(countdown_server: str) -> None:

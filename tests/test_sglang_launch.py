@@ -16,6 +16,7 @@ from reason.backends.connect import connect
 from reason.backends.sglang_launch import LaunchedSGLang
 from reason.errors import BackendError, UsageError
 from reason.types import SamplingParams
+from tests.console import reason
 from tests.driving import collect, run
 from tests.serving import COUNTDOWN, PYTHON, ROOT, START, processes, require
 
@@ -64,10 +65,24 @@ def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path) -> None
         connect(f"sglang://launch?model={tmp_path}&device=cpu&python={PYTHON}")
     with pytest.raises(BackendError, match=r"unrecognized arguments: --tpp 2"):
         connect(f"{LAUNCH}&tpp=2")
+    with pytest.raises(UsageError, match="no checkpoint directory at /nowhere"):
+        connect(f"sglang://launch?model=/nowhere&python={PYTHON}")
     with pytest.raises(UsageError, match=f"{sys.executable} has no sglang; give python=PATH"):
         connect(f"sglang://launch?model={COUNTDOWN}&device=cpu&python={sys.executable}")
     with pytest.raises(UsageError, match="no Python at '/none'; give python=PATH"):
         connect(f"sglang://launch?model={COUNTDOWN}&python=/none")
+
+
+def test_the_last_words_are_lines_on_the_terminal() -> None:
+    require()
+    result = reason("ask", "3 5 7 8 = 24", "--backend", LAUNCH.replace("device=cpu&", ""))
+    assert result.exit_code == 1
+    first, *log = result.output.splitlines()
+    expected = (
+        "reason: the SGLang server died while starting; there is no GPU, for which device=cpu:"
+    )
+    assert first == expected
+    assert len(log) > 2 and "No accelerator" in log[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

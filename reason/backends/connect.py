@@ -78,7 +78,8 @@ def _sglang(place: str, options: dict[str, str], say: Say) -> Backend:
         return LaunchedSGLang(typed.pop("model"), say=say, server=flags, **typed)
     typed = _typed(options, SGLangBackend.__init__)
     say(f"connecting to {place}")
-    workers = [SGLangBackend(_url(address), **typed) for address in place.split(",")]
+    urls = [_url(address.rstrip("/")) for address in place.split(",")]
+    workers = [SGLangBackend(url, **typed) for url in urls]
     return workers[0] if len(workers) == 1 else Pool(workers)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from reason.backends.hub import local
 from reason.backends.sglang import SGLangBackend
 from reason.errors import BackendError, UsageError
 
@@ -27,6 +28,8 @@ CPU = {
     "sleep_on_idle": "true",
 }
 """What a server needs on a machine without a GPU, unless the user says otherwise."""
+NO_GPU = "No accelerator"
+"""What it says where there is none."""
 TAIL = 12
 """Lines of the log that are shown if it dies."""
 DYING = 3.0
@@ -41,13 +44,13 @@ class ServerProcess:
     def __init__(self, model: str, python: str, options: Mapping[str, str], port: int = 0) -> None:
         """Start it on 127.0.0.1, a free port if 0; `options` are its flags, "true" for a bare one.
 
-        Raises UsageError if there is no such interpreter.
+        Raises UsageError if there is no such interpreter or folder.
         """
         if shutil.which(python) is None:
             raise UsageError(f"no Python at {python!r}; give python=PATH, of one that has sglang")
         self._python = python
-        folder = Path(model).expanduser()
-        self.model = str(folder.resolve()) if folder.is_dir() else model
+        folder = local(model)
+        self.model = str(folder.resolve()) if folder else model
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         handle, name = tempfile.mkstemp(".log", "reason-sglang-")
@@ -96,7 +99,8 @@ class ServerProcess:
                         f"the Python at {self._python} has no sglang; give python=PATH, of one "
                         "that has"
                     )
-                raise BackendError(f"the SGLang server died while starting:\n{words}")
+                lacks = "; there is no GPU, for which device=cpu" if NO_GPU in words else ""
+                raise BackendError(f"the SGLang server died while starting{lacks}:\n{words}")
             if passed > seconds:
                 self.stop()
                 raise BackendError(

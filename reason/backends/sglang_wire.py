@@ -65,9 +65,13 @@ class Event(msgspec.Struct):
 def values(found: Logprobs | None, start: int, count: int, url: str) -> tuple[float, ...]:
     """The log-probabilities from `start`, which must be `count`. Raises BackendError."""
     said = [value for value, _, _ in (found or [])[start:]]
-    if len(said) != count or None in said:
-        have = sum(value is not None for value in said)
-        raise BackendError(f"{url} returned {have} log-probabilities for {count} tokens")
+    if len(said) != count:
+        raise BackendError(f"{url} returned {len(said)} log-probabilities for {count} tokens")
+    if None in said:
+        raise BackendError(
+            f"{url} sampled a token of probability 0; does a grammar leave this model none that it "
+            "can spell?"
+        )
     return tuple(said)  # type: ignore[arg-type]
 
 
