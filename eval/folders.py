@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from eval.folder import read_json
 from eval.samples import Sample
+from eval.shapes import Config, Times, read_checked
 from eval.trees import NAME as TREES
 from reason.errors import UsageError
 from reason.watch import clean
@@ -157,14 +157,8 @@ def _naturally(name: str) -> list[tuple[int, str]]:
 
 
 def _read(folder: Path) -> Evaluation:
-    config = read_json(folder / "config.json")
-    for key, kind in (("task", str), ("controller", dict), ("backends", dict)):
-        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
-            raise UsageError(
-                f"{folder}/config.json is not that of an evaluation: no {key!r}, got "
-                f"{json.dumps(config)[:80]}"
-            )
-    timing = read_json(folder / "timing.json") or {}
+    config = read_checked(folder / "config.json", Config)
+    timing = read_checked(folder / "timing.json", Times)
     finished = (folder / "metrics.json").is_file()
     return Evaluation(folder, config, read_samples(folder / "samples.jsonl"), finished, timing)
 

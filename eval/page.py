@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from eval.curves import curves
-from eval.folder import read_json
 from eval.lookup import Trees
 from eval.samples import Sample
 from eval.selection import Question, questions, runs, telling
+from eval.shapes import Manifest, read_checked
 from eval.summary import COSTS, SHARES, Group, Summary, as_json
 from eval.timeline import timeline
 from eval.trees import Tree
@@ -139,10 +139,10 @@ def embedded(value: Any) -> str:
 def _timeline(trees: Trees, tree: Tree, row: Sample) -> dict[str, Any]:
     try:
         return timeline(tree.events, row.thread, row.answer)
-    except KeyError as error:
+    except LookupError as error:
         raise UsageError(
-            f"{trees.path}: the tree of {row.id!r}, repeat {row.repeat}, speaks of thread {error}, "
-            "which it never opened; remove that line"
+            f"{trees.path}: the tree of {row.id!r}, repeat {row.repeat}, speaks of a thread or "
+            f"segment that it never opened ({error}); remove that line"
         ) from error
 
 
@@ -185,7 +185,7 @@ def _counts(question: Question, evaluations: int) -> dict[str, Any]:
 def _about(summary: Summary) -> dict[str, Any]:
     """Under what it ran."""
     evaluation = summary.evaluation
-    manifest = read_json(evaluation.path / "manifest.json") or {}
+    manifest = read_checked(evaluation.path / "manifest.json", Manifest)
     return {
         "config": msgspec.json.format(msgspec.json.encode(evaluation.config)).decode(),
         "sessions": manifest.get("sessions", []),

@@ -98,7 +98,13 @@ def money(
     for tree in trees:
         if tree.key in wanted:
             wanted.remove(tree.key)
-            spent += _spent(tree, by_role)
+            try:
+                spent += _spent(tree, by_role)
+            except KeyError as error:
+                raise UsageError(
+                    f"the tree of {tree.id!r}, repeat {tree.repeat}, speaks of {error}, which is "
+                    "no thread or model of it; remove its line from trees.jsonl"
+                ) from error
     return None if wanted else spent
 
 

@@ -84,7 +84,7 @@ class _Line:
 def timeline(events: Iterable[Event], thread: str | None, answer: str | None) -> dict[str, Any]:
     """All threads in the order in which they were opened; `thread` is the one with the answer.
 
-    Raises KeyError for events that speak of a thread that was never opened.
+    Raises LookupError for events of a thread or segment that was never opened.
     """
     lines: dict[str, _Line] = {}
     watch, at = Watch(), 0.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import JavascriptException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.wait import WebDriverWait
@@ -89,8 +90,9 @@ class Browser:
         return self.driver.execute_script(script, *values)
 
     def wait(self, script: str) -> Any:
-        """Until it returns something true, which is given back."""
-        return WebDriverWait(self.driver, PATIENCE, 0.02).until(lambda _: self.run(script), script)
+        """Until it returns something true, which is given back; what is not there yet is no error."""
+        patient = WebDriverWait(self.driver, PATIENCE, 0.02, [JavascriptException])
+        return patient.until(lambda _: self.run(script), script)
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other, on whatever has the focus."""

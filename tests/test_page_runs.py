@@ -77,7 +77,10 @@ def test_a_vote_stands_there_with_its_share(browser: Browser, page: Path) -> Non
 def test_the_clock_in_tokens_and_in_seconds(browser: Browser, page: Path) -> None:
     browser.show(page, at="run=0.0.0.0")
     browser.wait("return document.querySelector('.ruler')")
-    bars = "return [...document.querySelectorAll('.line')].map((l) => [...l.querySelectorAll('rect')].map((r) => r.getAttribute('width')).join())"  # noqa: E501
+    bars = (
+        "return [...document.querySelectorAll('.line')].map((line) => "
+        "[...line.querySelectorAll('rect')].map((r) => r.getAttribute('width')).join())"
+    )
     tokens = browser.run(bars)
     browser.run("document.querySelector('input[value=seconds]').click()")
     browser.wait("return document.querySelector('.ruler text').textContent === 'seconds'")

@@ -1,6 +1,8 @@
 """Which evaluations a report takes, what it calls them, and what it refuses."""
 
 import json
+import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import copytree
@@ -10,6 +12,8 @@ import msgspec
 import pytest
 
 from eval.folders import read_evaluations
+from eval.page import Page
+from eval.summary import summarise
 from reason.errors import UsageError
 from tests.console import reason
 from tests.evaluation import problems
@@ -132,6 +136,11 @@ def test_two_tasks_are_two_sections(tmp_path: Path) -> None:
     assert "\nsingle" in first and "self_consistency" not in first and "single" not in second
 
 
+def spoilt(path: Path, old: bytes, new: bytes) -> Path:
+    path.write_bytes(path.read_bytes().replace(old, new))
+    return path
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -153,12 +162,30 @@ def test_two_tasks_are_two_sections(tmp_path: Path) -> None:
         ),
         (
             lambda d: (d / "apr" / "config.json").write_text('{"task": "x"}') and [d],
-            "{}/apr/config.json is not that of an evaluation: no 'controller', got "
-            '{{"task": "x"}}',
+            "{}/apr/config.json is not that of an evaluation: Object missing required field "
+            "`controller`",
+        ),
+        (
+            lambda d: (d / "apr" / "timing.json").write_text('{"samples": {"a/0": 3}}') and [d],
+            "{}/apr/timing.json is not that of an evaluation: Expected `object`, got `int` - at "
+            "`$.samples[...]`",
+        ),
+        (
+            lambda d: (d / "apr" / "manifest.json").write_text("[]") and [d],
+            "{}/apr/manifest.json is not that of an evaluation: Expected `object`, got `array`",
+        ),
+        (
+            lambda d: (d / "apr" / "manifest.json").write_text("{") and [d],
+            "{}/apr/manifest.json is not valid JSON: Input data was truncated",
         ),
         (
             lambda d: (d / "vote" / "trees.jsonl").write_text("{}\n") and [d],
             "{}/vote/trees.jsonl, line 1: not a tree (Object missing required field `id`)",
+        ),
+        (
+            lambda d: spoilt(d / "single" / "trees.jsonl", b'"segment":1', b'"segment":9') and [d],
+            "{}/single/trees.jsonl: the tree of '11 33 3 = 47', repeat 0, speaks of a thread or "
+            "segment that it never opened (list index out of range); remove that line",
         ),
     ],
 )
@@ -167,6 +194,27 @@ def test_what_cannot_be_read_is_named(damage: Any, message: str, tmp_path: Path)
     with pytest.raises(UsageError) as error:
         printed(damage(tmp_path / "in"), tmp_path / "out")
     assert str(error.value) == message.format(tmp_path / "in")
+
+
+JUNK = ["7", "-3", "1e300", "null", '"0.1"', "[]", "{}", '""', "99999999999999999999", "true"]
+
+
+@pytest.mark.parametrize("name", ["config", "timing", "manifest", "samples", "trees"])
+def test_any_other_value_anywhere_is_a_page_or_one_line(name: str, tmp_path: Path) -> None:
+    rng, refused = random.Random(name), 0
+    copytree(evaluations() / "single", tmp_path / "in")
+    path = next(tmp_path.glob(f"in/{name}.*"))
+    text = path.read_text()
+    values = [m.span() for m in re.finditer(r'(?<=[:\[,])-?\d[\d.]*|"[^"]*"|null|true|false', text)]
+    for _ in range(40):
+        start, end = rng.choice(values)
+        path.write_text(text[:start] + rng.choice(JUNK) + text[end:])
+        try:
+            Page(summarise(read_evaluations([tmp_path]))).html()
+        except UsageError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+            refused += 1
+    assert refused > 0
 
 
 def test_the_command(tmp_path: Path) -> None:

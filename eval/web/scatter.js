@@ -32,7 +32,7 @@ function point(p, cost, best, area) {
     p.label,
     ["accuracy", accuracyText(p.accuracy)],
     [data.costs[cost], costText(cost, p[cost].value)],
-    ["", interval(p[cost].low, p[cost].high, (value) => costText(cost, value))],
+    ["", interval(p[cost].low, p[cost].high, cost === "seconds" ? digits : count)],
     ["samples", `${count(p.samples)} of ${plural(p.questions, "problem")}`],
     ...(best ? [["", "on the Pareto front"]] : []),
   ].filter((line) => typeof line === "string" || line[1]);

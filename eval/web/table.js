@@ -89,7 +89,7 @@ function about(task) {
         ["reproducible", last ? Object.values(last.reproducible ?? {}).join(", ") : NONE],
         ["thread trees", trees ? "kept" : "not kept"],
       ];
-      return el("div", { class: "about" }, el("h4", {}, mark(e.label), e.label), factList(facts), el("pre", {}, visible(config)));
+      return el("div", { class: "about" }, el("h4", {}, el("span", { class: "method" }, mark(e.label), el("bdi", {}, e.label))), factList(facts), el("pre", {}, visible(config)));
     }),
   );
 }
