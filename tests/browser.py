@@ -90,7 +90,7 @@ class Browser:
         return self.driver.execute_script(script, *values)
 
     def wait(self, script: str) -> Any:
-        """Until it returns something true, which is given back; what is not there yet is no error."""
+        """Until it returns something true, which is given back; until then it may fail."""
         patient = WebDriverWait(self.driver, PATIENCE, 0.02, [JavascriptException])
         return patient.until(lambda _: self.run(script), script)
 
