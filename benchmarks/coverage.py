@@ -1,6 +1,6 @@
 """How often the intervals hold the truth: coverage by simulation.
 
-    python -m benchmarks.coverage [--evaluations 2000] [--around 0.3] [--json]
+    python -m benchmarks.coverage [--evaluations 2000] [--around 0.3] [--bootstrap] [--json]
 
 An evaluation is Q questions whose solve rates are drawn from a beta distribution of mean `accuracy`
 and variance `icc` * accuracy * (1 - accuracy), each asked n times. An interval for questions like
@@ -8,6 +8,7 @@ these should hold `accuracy`, one for this set the mean of the rates that were d
 the evaluations. With --around, each evaluation has an accuracy of its own, up to that share of
 min(accuracy, 1 - accuracy) away: counts are few at Q=30, and coverage at one accuracy jumps with it
 (Brown, Cai & DasGupta 2001). Differences are of two methods whose rates correlate at 0.9 or so.
+With --bootstrap only accuracies at Q=30, and beside the others the percentile bootstrap.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from scipy import stats
 
 from eval.intervals import (
     Interval,
+    bootstrap,
     like_these,
     mover,
     paired,
@@ -75,11 +77,14 @@ def pairs() -> list[Cell]:
     ]
 
 
-def coverage(cell: Cell, evaluations: int, seed: int = 0, around: float = 0.0) -> dict[str, float]:
-    """Share of evaluations in which each interval holds the truth."""
+def coverage(
+    cell: Cell, evaluations: int, seed: int = 0, around: float = 0.0, resampled: bool = False
+) -> dict[str, float]:
+    """Share of evaluations in which each interval holds the truth; `resampled`: the bootstrap's,
+    too."""
     rng = np.random.default_rng([seed, *cell_key(cell)])
     n = [cell.repeats] * cell.questions
-    hits = {"t": 0, "like these": 0, "this set": 0}
+    hits = {"t": 0, "like these": 0, "this set": 0} | ({"bootstrap": 0} if resampled else {})
     for _ in range(evaluations):
         room = around * min(cell.accuracy, 1 - cell.accuracy)
         accuracy = cell.accuracy + room * rng.uniform(-1, 1)
@@ -91,6 +96,8 @@ def coverage(cell: Cell, evaluations: int, seed: int = 0, around: float = 0.0) -
         hits["t"] += holds(student(means), accuracy)
         hits["like these"] += holds(like_these(means, n), accuracy)
         hits["this set"] += holds(this_set(means, n), float(rates.mean()))
+        if resampled:
+            hits["bootstrap"] += holds(bootstrap(means), accuracy)
     return {name: count / evaluations for name, count in hits.items()}
 
 
@@ -149,8 +156,9 @@ def cell_key(cell: Cell) -> list[int]:
 
 def lines(found: dict[Cell, dict[str, float]]) -> Iterator[str]:
     """A table in Markdown: in percent, from the lowest to the highest over ICC."""
-    yield "| Q | n | accuracy | t | like these | this set |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    kinds = list(next(iter(found.values())))
+    yield f"| {' | '.join(('Q', 'n', 'accuracy', *kinds))} |"
+    yield f"|{' --- |' * (3 + len(kinds))}"
     for name in dict.fromkeys(map(_name, found)):
         rows = [shares for cell, shares in found.items() if _name(cell) == name]
         yield f"| {' | '.join((*name, *(_range(rows, kind) for kind in rows[0])))} |"
@@ -172,22 +180,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--evaluations", type=int, default=2000)
     parser.add_argument("--around", type=float, default=0.0)
+    parser.add_argument("--bootstrap", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     console = Console(stderr=True)
+    kinds = [cell for cell in cells() if cell.questions == 30 or not options.bootstrap]
     single = {
-        cell: coverage(cell, options.evaluations, around=options.around)
-        for cell in track(cells(), "accuracies", console=console)
+        cell: coverage(cell, options.evaluations, 0, options.around, options.bootstrap)
+        for cell in track(kinds, "accuracies", console=console)
     }
     double = {
         cell: paired_coverage(cell, options.evaluations)
-        for cell in track(pairs(), "differences", console=console)
+        for cell in track([] if options.bootstrap else pairs(), "differences", console=console)
     }
     if options.json:
         records = [{**asdict(cell), **found} for cell, found in {**single, **double}.items()]
         print(json.dumps(records))
         return
-    print("Accuracy", *lines(single), "Difference", *lines(double), sep="\n")
+    print("Accuracy", *lines(single), sep="\n")
+    if double:
+        print("Difference", *lines(double), sep="\n")
 
 
 if __name__ == "__main__":
