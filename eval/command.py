@@ -17,10 +17,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from eval.allowance import Allowance
 from eval.archive import Archive
 from eval.folder import read_json
 from eval.item import Item
-from eval.progress import ProgressLine
+from eval.progress import ProgressLine, percent
 from eval.report import table
 from eval.runner import evaluate
 from eval.tasks import Asked, task_of
@@ -65,13 +66,15 @@ async def evaluate_command(
     console: Console,
     json: bool,
     archive: Archive | None = None,
+    brief: bool = False,
+    allowance: Allowance | None = None,
 ) -> int:
     """Evaluate, or resume, and print the figures; the exit code: 1 if the model failed anywhere.
 
     The first `limit` problems of the task are asked; of an `archive`, if there is one, whose
     answers are served. `console` writes to standard output; only a terminal gets a progress line,
-    and none with `json`. Raises UsageError and BackendError as
-    `evaluate` does.
+    and none with `json`; `brief` is one line. Raises UsageError, BackendError and BudgetExceeded
+    as `evaluate` does.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
@@ -106,6 +109,7 @@ async def evaluate_command(
             concurrency=concurrency,
             trees=trees,
             recording=archive.recording if archive else None,
+            allowance=allowance,
             on_row=progress,
         )
     timing = read_json(out / "timing.json") or {}
@@ -114,6 +118,8 @@ async def evaluate_command(
         report["timing"] = {key: timing[key] for key in timing if key != "samples"}
         report["unreadable"] = unreadable
         console.out(msgspec.json.encode(report).decode(), highlight=False)
+    elif brief:
+        console.print(f"{title}: {percent(metrics.accuracy)}", markup=False)
     else:
         console.print(table(title, metrics, timing))
         console.print(f"Samples and figures are in {out}", soft_wrap=True, markup=False)

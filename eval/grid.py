@@ -14,6 +14,9 @@
     [grid]                          # combined with every method
     budget.total_tokens = [1024, 2048]
 
+    [stop]                          # for the whole sweep: when no further sample is begun
+    total_tokens = 1_000_000
+
 A key whose value is itself a list takes a list of lists.
 """
 
@@ -25,6 +28,9 @@ from typing import Any
 
 from reason.config import Values, merge
 from reason.errors import UsageError
+
+OWN = ("method", "grid", "stop")
+"""Tables of a sweep that are no keys of `reason eval`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ def cells(config: Mapping[str, Any]) -> list[Cell]:
     Raises UsageError for a configuration that has none, for an empty list, and for two cells that
     are the same.
     """
-    shared = {key: value for key, value in config.items() if key not in ("method", "grid")}
+    shared = {key: value for key, value in config.items() if key not in OWN}
     methods, grid = config.get("method", [{}]), config.get("grid", {})
     if not isinstance(methods, list) or not all(isinstance(m, Mapping) for m in methods):
         raise UsageError("methods are written [[method]], one table each, with a controller")

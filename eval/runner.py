@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.allowance import Allowance
 from eval.folder import discard, settle_config, write_json
 from eval.item import UNDECIDED, Item
 from eval.manifest import add_session
@@ -34,7 +35,7 @@ from eval.trees import NAME, Tree, TreeFile
 from reason.answers import in_thought
 from reason.backends.base import Backend
 from reason.condenser import Condenser
-from reason.errors import BackendError, UsageError
+from reason.errors import BackendError, BudgetExceeded, UsageError
 from reason.events import Closed, Event
 from reason.ledger import Budget
 from reason.run import Controller, Trajectory, solve
@@ -59,13 +60,15 @@ async def evaluate(
     concurrency: int = 16,
     trees: bool = True,
     recording: Recording | None = None,
+    allowance: Allowance | None = None,
     on_row: OnRow | None = None,
 ) -> Metrics:
     """Run the method `repeats` times on every item, at most `concurrency` runs at once.
 
     `config` is what must be the same for the folder to be resumed. `trees` keeps the thread tree of
     every sample, and may be turned off only where there is none yet. A `recording` answers instead
-    of the models. Raises UsageError for a folder that cannot be used or written, BackendError when
+    of the models. Once an `allowance` is spent, no sample is begun, and BudgetExceeded is raised if
+    one is missing. Raises UsageError for a folder that cannot be used or written, BackendError when
     the model fails again and again; then, and when cancelled, finished rows are kept and the same
     call goes on from there.
     """
@@ -75,8 +78,10 @@ async def evaluate(
     with Samples(out / "samples.jsonl") as samples:
         settle_config(out / "config.json", config, begun=not samples.empty)
         rows = _kept(samples, wanted)
-        if on_row:
-            for row in rows.values():
+        for row in rows.values():
+            if allowance:
+                allowance.add(row)
+            if on_row:
                 on_row(row, False)
         left = [key for key in wanted if key not in rows]
         if left:
@@ -88,6 +93,7 @@ async def evaluate(
                     controller,
                     backends,
                     recording,
+                    allowance,
                     budget,
                     seed,
                     samples,
@@ -97,6 +103,11 @@ async def evaluate(
                     rows,
                 )
                 await session.run(((wanted[key], key[1]) for key in left), concurrency)
+            missing = len(wanted) - len(rows)
+            if missing and allowance and (spent := allowance.spent()):
+                raise BudgetExceeded(
+                    "sweep", f"{spent}, {missing} of {len(wanted)} samples missing"
+                )
         metrics = measure(rows.values())
         write_json(out / "metrics.json", metrics)
     return metrics
@@ -148,6 +159,7 @@ class _Session:
     controller: Controller
     backends: Mapping[str, Backend]
     recording: Recording | None
+    allowance: Allowance | None
     budget: Budget | None
     seed: int
     samples: Samples
@@ -161,6 +173,8 @@ class _Session:
     async def run(self, jobs: Iterator[tuple[Item, int]], concurrency: int) -> None:
         async def work() -> None:
             for item, repeat in jobs:  # shared: whoever is free takes the next
+                if self.allowance and self.allowance.spent():
+                    return
                 await self._sample(item, repeat)
 
         workers = [asyncio.create_task(work()) for _ in range(concurrency)]
@@ -207,6 +221,8 @@ class _Session:
             self.trees.append(Tree(id=item.id, repeat=repeat, events=condenser.events))
         self.samples.append(row)
         self.rows[row.key] = row
+        if self.allowance:
+            self.allowance.add(row)
         self.timing.add(row, run.ledger.seconds, run.ledger.ttft)
         if self.on_row:
             self.on_row(row, True)

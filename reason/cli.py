@@ -1,9 +1,7 @@
 """The `reason` command. The only module of this package that knows the other packages."""
 
-from dataclasses import fields, replace
-from importlib import import_module
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,25 +9,10 @@ from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Ask, Compare, Eval, Power, Replay, Report, Train
+from reason.keys import Ask, Compare, Eval, Power, Replay, Report, Sweep, Train
 from reason.options import command
 from reason.session import connected, run, terminal
-from reason.settings import choose, method_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from reason.backends.base import Info
-    from reason.engine import Scorer
-    from reason.run import Controller
-
-METHODS = {
-    "apr": "controllers.apr:AdaptiveParallel",
-    "single": "controllers.single:Single",
-    "self_consistency": "controllers.self_consistency:SelfConsistency",
-    "best_of_n": "controllers.best_of_n:BestOfN",
-}
-"""Every method by the name a user gives it."""
+from reason.settings import method_of
 
 
 def _typer(help: str) -> typer.Typer:
@@ -51,7 +34,7 @@ PRICES = (
     'A price table: [models."Qwen/Qwen3-8B"] with prompt = 0.10, cached = 0.02 and sampled = 0.40, '
     'each for a million tokens; currency = "USD" above it.'
 )
-CONTROLLERS = f"Controllers: {', '.join(METHODS)}."
+CONTROLLERS = "Controllers: apr, single, self_consistency, best_of_n."
 
 
 @command(app, "ask", Ask, "[PROBLEM] [KEY=VALUE]", epilog=CONTROLLERS)
@@ -61,11 +44,12 @@ def ask_command(asked: Ask, tables: Values) -> int:
     For example: reason ask "make 24 from 3 5 7 8". KEY=VALUE sets any option, and any field of
     the method or its budget: width=4 sampling.temperature=0.7 budget.critical_path=4k.
     """
+    from controllers.methods import fitted, method_named
     from eval.asking import question_of
     from reason.ask import ask, kept
     from reason.output import Output, check_writable
 
-    method, budget = method_of(Ask, tables, _method(asked.controller))
+    method, budget = method_of(Ask, tables, method_named(asked.controller))
     if not asked.problem.strip():
         raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
     check_writable(asked.svg, asked.record)
@@ -77,7 +61,7 @@ def ask_command(asked: Ask, tables: Values) -> int:
         question = question_of(asked.problem, info)
         return await ask(
             question,
-            _fitted(method, tables, info, question.scorers),
+            fitted(method, tables, info, question.scorers),
             models,
             Output(console, asked.json, asked.svg),
             budget=budget,
@@ -113,37 +97,44 @@ def eval_command(asked: Eval, tables: Values) -> int:
     once: reason eval aime24:16,math500@my/copy.jsonl. A folder that holds a part of the same
     evaluation is completed. KEY=VALUE sets any option, and any field of the method or its budget.
     """
-    from eval.command import evaluate_tasks, kept
-    from eval.scorers import scorers_of
-    from eval.tasks import parse_tasks, task_of
+    from eval.command import kept
+    from eval.evaluation import Evaluation
 
-    method, budget = method_of(Eval, tables, _method(asked.controller))
-    tasks = parse_tasks(asked.task)
-    first = [next(task_of(task.name).items(1, 0, "")) for task in tasks]  # what is bad in the data
-    scorers = scorers_of(first[0])
+    evaluation = Evaluation.of(asked, tables)
     console = terminal()
-    models = connected(asked.backend, tables, console)
-    name = "+".join(task.folder for task in tasks)
-    out = asked.out or Path("runs") / f"{name}-{asked.controller}"
+    models = evaluation.connect(console)
+    return run(
+        evaluation.go(models, console),
+        models,
+        lambda: kept(evaluation.out),
+        virtual=evaluation.archive is not None,
+    )
 
-    async def work() -> int:
-        return await evaluate_tasks(
-            tasks,
-            _fitted(method, tables, models["policy"].info, scorers),
-            models,
-            budget=budget,
-            limit=asked.limit,
-            exclude_unreadable=asked.exclude_unreadable,
-            seed=asked.seed,
-            problems_seed=asked.problems_seed,
-            concurrency=asked.concurrency,
-            trees=asked.trees,
-            out=out,
-            console=console,
-            json=asked.json,
-        )
 
-    return run(work(), models, lambda: kept(out))
+@command(app, "sweep", Sweep, "CONFIG.toml [KEY=VALUE]", toml=False)
+def sweep_command(asked: Sweep, tables: Values) -> int:
+    """Evaluate every cell of a grid of methods, budgets and sampling.
+
+    For example: reason sweep countdown.toml --out runs/study. A folder that holds a part of the
+    same sweep is completed. KEY=VALUE sets any option of `reason eval` in all cells.
+    """
+    from rich.console import Console
+
+    from eval.sweep import Sweep as Cells
+
+    own = {field.name for field in fields(Sweep)}
+    changes = {name: value for name, value in tables.items() if name not in own}
+    sweep = Cells.of(asked.file(), changes, asked.out)
+    console = terminal()
+    shown = Console(quiet=True) if asked.json else console
+    if asked.on:
+        from eval.ray_cells import go_on_ray
+
+        code = go_on_ray(sweep, asked.on, asked.cpus, asked.gpus, shown)
+    else:
+        code = sweep.go(shown)
+    sweep.show(console, asked.json)
+    return code
 
 
 @command(app, "report", Report, "[DIR…] [KEY=VALUE]", epilog=PRICES)
@@ -218,33 +209,6 @@ def sft_command(asked: Train, tables: Values) -> int:
     with stoppable(kept):
         train(recipe, out, terminal())
     return 0
-
-
-def _method(name: str) -> "type[Controller]":
-    module, _, attribute = choose("controller", name, METHODS).partition(":")
-    found: type[Controller] = getattr(import_module(module), attribute)
-    return found
-
-
-def _fitted(
-    method: "Controller", tables: Values, info: "Info", scorers: "Mapping[str, Scorer]"
-) -> "Controller":
-    """The method in the grammar of the model, unless another was asked for; its scorer exists.
-
-    Raises UsageError for what it needs and the model does not give.
-    """
-    from controllers.syntax import SYNTAXES
-    from reason.run import check_needs
-
-    check_needs(method, info)
-    knobs = {field.name: getattr(method, field.name) for field in fields(method)}
-    if "scorer" in knobs:
-        choose("scorer", knobs["scorer"], scorers)
-    if "syntax" in knobs:
-        syntax = knobs["syntax"] if "syntax" in tables else info.grammar or "tags"
-        choose("syntax", syntax, SYNTAXES)
-        return replace(method, syntax=syntax)
-    return method
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ The first is what is said in plain words.
 from dataclasses import dataclass
 from pathlib import Path
 
+from reason.errors import UsageError
 from reason.options import option
 
 CONTROLLER = option("apr", "The method", "-c", metavar="NAME")
@@ -14,6 +15,9 @@ BACKEND = option(
     "hf:PATH_OR_HUB_ID, sglang://HOST:PORT, …; without it the model that ships",
     "-b",
     metavar="SPEC",
+)
+REPLAY = option(
+    None, "Answer from an evaluation's folder, or a file of answers", metavar="DIR|FILE"
 )
 SEED = option(0, "Seed of everything that is sampled")
 PROBLEMS_SEED = option(0, "Seed of the problems that are drawn: others are asked")
@@ -25,10 +29,15 @@ EXCLUDE = option(False, "Leave out questions whose right answer no grader can re
 CONCURRENCY = option(16, "How many samples at the same time")
 KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
+ON = option("", "Cells as tasks on Ray: ray (this machine), or ray://HOST:PORT", metavar="ray")
+CPUS = option(1.0, "With --on: cores that a cell takes", metavar="N")
+GPUS = option(0.0, "With --on: GPUs that a cell takes", metavar="N")
+CELLS = option(None, "Folder of all cells [runs/NAME of the file]", metavar="DIR")
 REPORT = option(Path("report"), "Folder of page, tables and plots", metavar="DIR")
 PRICES = option(None, "Price table in TOML, for the cost in money", metavar="FILE")
 COMMON = option(False, "Only the problems that all evaluations of a task were asked")
 TREES = option(200, "How many thread trees the page holds at most")
+SCORE = option("avg", "avg, or what k samples of a question are worth: pass@K, maj@K", metavar="S")
 CRITICAL_PATH = option(
     None, "Budgets on the critical path, such as 1k,4k [chosen; none: '']", metavar="N,…"
 )
@@ -79,6 +88,7 @@ class Eval:
     task: str = ""
     controller: str = CONTROLLER
     backend: str = BACKEND
+    replay: Path | None = REPLAY
     seed: int = SEED
     problems_seed: int = PROBLEMS_SEED
     limit: int | None = LIMIT
@@ -87,6 +97,28 @@ class Eval:
     trees: bool = KEEP
     out: Path | None = OUT
     json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Keys of `reason sweep`; those of `reason eval` that all cells share go with them."""
+
+    config: str = ""
+    out: Path | None = CELLS
+    on: str = ON
+    cpus: float = CPUS
+    gpus: float = GPUS
+    json: bool = JSON
+
+    def file(self) -> Path:
+        """Raises UsageError if none is named, or it could run nowhere."""
+        if not self.config:
+            raise UsageError("which sweep? for example: reason sweep study.toml --out runs/study")
+        if self.on and self.on != "ray" and not self.on.startswith("ray://"):
+            raise UsageError(f"on must be ray or ray://HOST:PORT, got {self.on!r}")
+        if self.cpus < 0 or self.gpus < 0 or not self.cpus + self.gpus:
+            raise UsageError(f"a cell needs cpus or gpus, got {self.cpus:g} and {self.gpus:g}")
+        return Path(self.config)
 
 
 @dataclass(frozen=True)
@@ -106,6 +138,7 @@ class Compare:
     """Keys of `reason compare`."""
 
     folders: tuple[Path, ...] = ()
+    score: str = SCORE
     critical_path: tuple[float, ...] | None = CRITICAL_PATH
     total_tokens: tuple[float, ...] | None = TOTAL_TOKENS
     seed: int = SEED_PERMUTED

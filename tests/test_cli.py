@@ -15,9 +15,9 @@ import typer
 from typer.testing import CliRunner
 
 from controllers.apr import AdaptiveParallel
+from controllers.methods import METHODS
 from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
-from reason.cli import METHODS
 from reason.command import Commands, stoppable
 from reason.ledger import Budget
 from reason.types import SamplingParams
@@ -48,6 +48,7 @@ COMMANDS = [
     ["ask"],
     ["replay"],
     ["eval"],
+    ["sweep"],
     ["report"],
     ["compare"],
     ["power"],
@@ -120,6 +121,12 @@ def test_json_has_these_keys() -> None:
     assert (figures["verified"], figures["fault"]) == (False, "there is no answer")
     assert (result.exit_code, result.stderr) == (1, "")
     assert figures["total_tokens"] == 12
+
+
+def test_help_names_every_method() -> None:
+    for command in ("ask", "eval"):
+        said = " ".join(reason(command, "--help").stdout.split())
+        assert f"Controllers: {', '.join(METHODS)}." in said
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -20,7 +20,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
     return [
         (["ask"], "nothing was asked; for example"),
         (["ask", " "], "nothing was asked"),
-        (["aks"], "no command is called 'aks'; there is: ask, replay, eval, report, compare, pow"),
+        (["aks"], "no command is called 'aks'; there is: ask, replay, eval, sweep, report"),
         ([*question, "--width", "4"], "no option is called --width; fields of a method, its "),
         ([*question, "--width", "4"], " are given as key=value: width=4"),
         ([*question, "--budget.critical-path=4k"], " key=value: budget.critical_path=4k"),

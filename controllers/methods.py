@@ -1,0 +1,44 @@
+"""Every method by the name a user gives it, and what fits it to a model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from typing import Any
+
+from reason.backends.base import Info
+from reason.run import Controller, check_needs
+from reason.settings import choose
+
+METHODS = {
+    "apr": "controllers.apr:AdaptiveParallel",
+    "single": "controllers.single:Single",
+    "self_consistency": "controllers.self_consistency:SelfConsistency",
+    "best_of_n": "controllers.best_of_n:BestOfN",
+}
+
+
+def method_named(name: str) -> type[Controller]:
+    """The class of that name. Raises UsageError naming those that exist."""
+    module, _, attribute = choose("controller", name, METHODS).partition(":")
+    found: type[Controller] = getattr(import_module(module), attribute)
+    return found
+
+
+def fitted(
+    method: Controller, tables: Mapping[str, Any], info: Info, scorers: Iterable[str]
+) -> Controller:
+    """The method in the grammar of the model, unless another was asked for; its scorer exists.
+
+    `tables` is what was asked for. Raises UsageError for what the method needs and is not there.
+    """
+    from controllers.syntax import SYNTAXES
+
+    check_needs(method, info)
+    knobs = {field.name: getattr(method, field.name) for field in fields(method)}
+    if "scorer" in knobs:
+        choose("scorer", knobs["scorer"], dict.fromkeys(scorers))
+    if "syntax" in knobs:
+        syntax = knobs["syntax"] if "syntax" in tables else info.grammar or "tags"
+        choose("syntax", syntax, SYNTAXES)
+        return replace(method, syntax=syntax)
+    return method

@@ -1,0 +1,93 @@
+"""One evaluation as it was asked for: everything checked that can be before a model is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from controllers.methods import fitted, method_named
+from eval.allowance import Allowance
+from eval.archive import Archive, open_archive, refuse_models
+from eval.command import evaluate_tasks
+from eval.scorers import scorers_of
+from eval.tasks import Asked, parse_tasks, task_of
+from reason.backends.base import Backend
+from reason.config import Values
+from reason.keys import Eval
+from reason.ledger import Budget
+from reason.run import Controller
+from reason.session import connected
+from reason.settings import method_of
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `reason eval` does, from the keys it was given."""
+
+    asked: Eval
+    tables: Values
+    """All keys, those of the method and its budget included."""
+    method: Controller
+    budget: Budget
+    tasks: list[Asked]
+    scorers: tuple[str, ...]
+    archive: Archive | None
+
+    @classmethod
+    def of(cls, asked: Eval, tables: Values) -> "Evaluation":
+        """Raises UsageError for unknown keys and names, and for data that cannot be used."""
+        method, budget = method_of(Eval, tables, method_named(asked.controller))
+        if asked.replay:
+            refuse_models(tables)
+            archive = open_archive(asked.replay, asked.task)
+            return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
+        tasks = parse_tasks(asked.task)
+        first = [next(task_of(task.name).items(1, 0, "")) for task in tasks]  # what is bad in it
+        return cls(asked, tables, method, budget, tasks, tuple(scorers_of(first[0])), None)
+
+    @property
+    def out(self) -> Path:
+        """The folder of results."""
+        name = "+".join(task.folder for task in self.tasks)
+        return self.asked.out or Path("runs") / f"{name}-{self.asked.controller}"
+
+    @property
+    def models(self) -> Values:
+        """Which models it runs on; equal for evaluations that can share them."""
+        return {key: self.tables.get(key) for key in ("backend", "backends", "replay")}
+
+    def connect(self, console: Console) -> Mapping[str, Backend]:
+        """The models by role."""
+        if self.archive:
+            return self.archive.recording.models()
+        return connected(self.asked.backend, self.tables, console)
+
+    async def go(
+        self,
+        models: Mapping[str, Backend],
+        console: Console,
+        *,
+        brief: bool = False,
+        allowance: Allowance | None = None,
+    ) -> int:
+        """Evaluate, or resume; the exit code."""
+        asked, archive = self.asked, self.archive
+        return await evaluate_tasks(
+            self.tasks,
+            fitted(self.method, self.tables, models["policy"].info, self.scorers),
+            models,
+            budget=self.budget,
+            limit=archive.limit(asked.limit) if archive else asked.limit,
+            exclude_unreadable=asked.exclude_unreadable,
+            seed=asked.seed,
+            problems_seed=archive.problems_seed if archive else asked.problems_seed,
+            concurrency=asked.concurrency,
+            trees=asked.trees,
+            out=self.out,
+            console=console,
+            json=asked.json,
+            archive=archive,
+            brief=brief,
+            allowance=allowance,
+        )
