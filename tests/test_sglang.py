@@ -182,6 +182,24 @@ def test_self_consistency_runs_too(model: SGLangBackend) -> None:
     assert found.error is None and found.ledger.threads == 5
 
 
+def test_a_key_comes_from_the_environment_and_is_not_shown(
+    countdown_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another")
+    monkeypatch.setenv("SERVER_KEY", "sk-right")
+    monkeypatch.setenv("OLD_KEY", "sk-secret")
+    with gateway(countdown_server, key="sk-right") as guarded:
+        url = guarded.url.removesuffix("/v1")
+        with pytest.raises(BackendError, match=r"answered 401: Incorrect API key provided: $"):
+            SGLangBackend(url)
+        with pytest.raises(BackendError, match=r"answered 401: Incorrect .* \*\*\*$"):
+            connect(f"sglang:{url}?key_env=OLD_KEY")
+        backend = connect(f"sglang:{url}?key_env=SERVER_KEY")
+        whole = run(collect(backend, backend.encode("1 2 3"), GREEDY.but(max_tokens=3)))
+        assert len(whole.ids) == 3
+        run(backend.close())
+
+
 def test_an_address_may_end_in_a_slash(countdown_server: str) -> None:
     place = countdown_server.removeprefix("http://")
     for spec in (f"sglang://{place}/", f"sglang:{countdown_server}/"):

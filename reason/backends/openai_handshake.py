@@ -16,6 +16,12 @@ from reason.errors import BackendError, UsageError
 
 IDS = range(10, 18)
 """Any that every vocabulary has."""
+TOKENS = 8
+"""Of an answer to a probe: several, since of some tokens a model is sure at every temperature."""
+ATTEMPTS = 4
+"""Hot answers that are compared with the likeliest one."""
+Answer = list[tuple[int, float | None]]
+"""Ids and logprobs."""
 CHAT = "for methods that continue no thread, add chat=1"
 """What is left where a server does not do with token ids."""
 
@@ -67,7 +73,7 @@ def greet(
     """
     url, card = server.url, served(server, model)
     name = str(card["id"])
-    probe = {"model": name, "prompt": list(IDS), "max_tokens": 1}
+    probe = {"model": name, "prompt": list(IDS), "max_tokens": TOKENS}
     dialect, greedy = _probed(server, probe)
     source = tokenizer or str(card.get("root") or name)
     try:
@@ -75,7 +81,7 @@ def greet(
     except UsageError as error:
         raise UsageError(f"{error}; say where it is: openai:{url}?tokenizer=PATH") from None
     _compare(server, headers, source, ours)
-    hot = {**probe, **dialect.fields, "temperature": 2.0, "top_k": 1}
+    hot = {**probe, **dialect.fields, "temperature": 2.0, "top_k": 2}
     if not _own_logprobs(server, hot, greedy):
         warnings.warn(
             f"{url} returns logprobs after temperature, not the model's own: start SGLang with "
@@ -102,8 +108,8 @@ def greet(
     return Greeted(info, ours, dialect, scoring)
 
 
-def _probed(server: Server, probe: Mapping[str, Any]) -> tuple[Dialect, float | None]:
-    """How the server tells ids, and the logprob of its likeliest first token.
+def _probed(server: Server, probe: Mapping[str, Any]) -> tuple[Dialect, Answer]:
+    """How the server tells ids, and its likeliest answer.
 
     Raises UsageError if it does not tell them, or does not read them.
     """
@@ -123,7 +129,7 @@ def _probed(server: Server, probe: Mapping[str, Any]) -> tuple[Dialect, float | 
     read, sent = (said.get("usage") or {}).get("prompt_tokens"), len(probe["prompt"])
     if read != sent:
         raise UsageError(f"{refused}: it read {read} tokens where {sent} were sent; {rest}")
-    return dialect, next(iter(_values(said)), None)
+    return dialect, _answer(said)
 
 
 def _compare(server: Server, headers: Mapping[str, str], source: str, ours: Tokenizer) -> None:
@@ -142,13 +148,19 @@ def _compare(server: Server, headers: Mapping[str, str], source: str, ours: Toke
         )
 
 
-def _own_logprobs(server: Server, body: Mapping[str, Any], greedy: float | None) -> bool:
-    """Whether the logprob of the likeliest token is the same when it is sampled hot."""
-    try:
-        hot = next(iter(_values(server.ask("/completions", body))), None)
-    except BackendError:
-        return True  # too busy to be asked
-    return hot is None or greedy is None or abs(hot - greedy) < 0.1
+def _own_logprobs(server: Server, body: Mapping[str, Any], greedy: Answer) -> bool:
+    """Whether tokens of the likeliest answer have the same logprobs where they are sampled hot."""
+    for seed in range(ATTEMPTS):  # some of which begin as that answer does
+        try:
+            hot = _answer(server.ask("/completions", {**body, "seed": seed}))
+        except BackendError:
+            return True  # too busy to be asked
+        for (here, ours), (there, theirs) in zip(hot, greedy, strict=False):
+            if here != there or ours is None or theirs is None:
+                break
+            if abs(ours - theirs) > 0.1:
+                return False
+    return True
 
 
 def _scores(server: Server, body: Mapping[str, Any]) -> bool:
@@ -159,6 +171,11 @@ def _scores(server: Server, body: Mapping[str, Any]) -> bool:
         return False
     count = len(body["prompt"])
     return len(values) >= count and None not in values[1:count]
+
+
+def _answer(answer: Mapping[str, Any]) -> Answer:
+    event = msgspec.convert(answer, Event)
+    return [pair for c in event.choices[:1] for pair in zip(c.ids or (), c.values, strict=False)]
 
 
 def _values(answer: Mapping[str, Any]) -> list[float | None]:
