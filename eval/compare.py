@@ -7,6 +7,7 @@ from rich.console import Console
 
 from eval.contrast import Budgets, contrasts
 from eval.contrast_table import as_json, terminal
+from eval.score import parse_score
 from reason.keys import Compare
 
 
@@ -19,7 +20,7 @@ def compare(asked: Compare, console: Console) -> int:
             "critical_path": asked.critical_path,
             "total_tokens": asked.total_tokens,
         }
-        found = contrasts(asked.folders, budgets, asked.seed)
+        found = contrasts(asked.folders, budgets, asked.seed, parse_score(asked.score))
     if asked.json:
         console.out(msgspec.json.encode(as_json(found)).decode(), highlight=False)
     else:

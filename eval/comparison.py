@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from eval.intervals import mover, paired, this_set
+from eval.estimates import by_question, maj_values, pass_values
+from eval.intervals import mover, paired, paired_bounded, this_set
 from eval.metrics import Figure
-from eval.permutation import holm, mcnemar, relabelled, sign_flip
+from eval.permutation import flipped, holm, mcnemar, relabelled, sign_flip
 from eval.samples import Sample
+from eval.score import Score
 from reason.errors import UsageError
 
 __all__ = ["Difference", "Reading", "holm", "paired_difference"]
@@ -42,7 +45,44 @@ class Difference:
     p_value: float
     """Two-sided, of no difference among questions like these."""
     test: str
-    this_set: Reading
+    this_set: Reading | None
+    """None for a figure at k samples, which no relabelling of samples leaves as it is."""
+
+
+def difference_at_k(
+    first: Iterable[Sample],
+    second: Iterable[Sample],
+    score: Score,
+    seed: int = 0,
+    *,
+    figure: Figure = "total_tokens",
+    budget: float = inf,
+) -> tuple[Difference, float, float]:
+    """The mean difference by question of pass@k or maj@k, and the mean of either side.
+
+    Within a budget, what cost more is wrong, and has no vote. The interval is that of
+    eval.intervals.paired with `bounded` on either side, the test one of sign flips. Raises
+    UsageError for other questions, fewer than two, and k greater than the samples of one.
+    """
+    a, b = (by_question(_within(row, figure, budget) for row in rows) for rows in (first, second))
+    same_questions(a, b, "the first", "the second")
+    if len(a) < 2:
+        raise UsageError(f"a paired comparison needs at least two questions, got {len(a)}")
+    value_of = pass_values if score.name == "pass" else maj_values
+    one, two = value_of(a, score.k), value_of(b, score.k)
+    x, y = (np.array([of[name] for name in sorted(of)]) for of in (one, two))
+    low, high = paired_bounded(x, y)
+    p = flipped(x - y, seed)
+    found = Difference(
+        len(x), float((x - y).mean()), low, high, p, "sign-flip permutation", this_set=None
+    )
+    return found, float(x.mean()), float(y.mean())
+
+
+def _within(row: Sample, figure: Figure, budget: float) -> Sample:
+    if getattr(row, figure) <= budget:
+        return row
+    return replace(row, correct=False, answer=None)
 
 
 def paired_difference(

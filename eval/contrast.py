@@ -12,10 +12,17 @@ from statistics import fmean
 
 import numpy as np
 
-from eval.comparison import Difference, holm, paired_difference, same_questions
+from eval.comparison import (
+    Difference,
+    difference_at_k,
+    holm,
+    paired_difference,
+    same_questions,
+)
 from eval.estimates import by_question
 from eval.folders import Evaluation
 from eval.metrics import Figure
+from eval.score import AVG, Score
 from eval.sides import side_by_side
 from reason.errors import UsageError
 
@@ -35,11 +42,12 @@ class Within:
     budget: float
     first: float
     other: float
-    """Shares of right answers, means over questions."""
+    """The score of either, means over questions."""
     difference: Difference
     holm: float = 1.0
     """The p-value for questions like these, adjusted."""
     holm_this_set: float = 1.0
+    """That for this set, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Contrast:
     task: str
     first: Evaluation
     other: Evaluation
+    score: Score
     samples: tuple[str, str]
     """Of each question, on either side: "16", or "14-16" where it differs."""
     rows: tuple[Within, ...]
@@ -57,7 +66,9 @@ class Contrast:
     remarks: tuple[str, ...]
 
 
-def contrasts(places: Sequence[Path], budgets: Budgets, seed: int = 0) -> list[Contrast]:
+def contrasts(
+    places: Sequence[Path], budgets: Budgets, seed: int = 0, score: Score = AVG
+) -> list[Contrast]:
     """The first folder against each of the others, task by task.
 
     `budgets` are on each figure, None to choose some (`chosen`). Raises UsageError where there is
@@ -68,7 +79,7 @@ def contrasts(places: Sequence[Path], budgets: Budgets, seed: int = 0) -> list[C
     return [
         one
         for task, sides in tasks.items()
-        for one in _of_task(task, sides, budgets, seed, left_out)
+        for one in _of_task(task, sides, budgets, seed, score, left_out)
     ]
 
 
@@ -95,7 +106,12 @@ def _two_digits(value: float) -> float:
 
 
 def _of_task(
-    task: str, sides: Sequence[Evaluation], budgets: Budgets, seed: int, left_out: tuple[str, ...]
+    task: str,
+    sides: Sequence[Evaluation],
+    budgets: Budgets,
+    seed: int,
+    score: Score,
+    left_out: tuple[str, ...],
 ) -> list[Contrast]:
     first, *others = sides
     for other in others:
@@ -106,26 +122,35 @@ def _of_task(
         if given is None:
             given = chosen([getattr(row, figure) for side in sides for row in side.rows])
         grid += [(figure, budget) for budget in sorted(set(given))]
-    rows = [[_within(first, other, *at, seed) for at in grid] for other in others]
+    rows = [[_within(first, other, *at, seed, score) for at in grid] for other in others]
     adjusted = _adjusted(rows)
     return [
         Contrast(
             task,
             first,
             other,
+            score,
             (_samples(first), _samples(other)),
             of,
             len(others) * (len(grid) - 1),
-            (*_remarks(first, other), *left_out),
+            (*_remarks(first, other, score), *left_out),
         )
         for other, of in zip(others, adjusted, strict=True)
     ]
 
 
 def _within(
-    first: Evaluation, other: Evaluation, figure: Figure | None, budget: float, seed: int
+    first: Evaluation,
+    other: Evaluation,
+    figure: Figure | None,
+    budget: float,
+    seed: int,
+    score: Score,
 ) -> Within:
     on = figure or "total_tokens"
+    if score != AVG:
+        found, x, y = difference_at_k(first.rows, other.rows, score, seed, figure=on, budget=budget)
+        return Within(figure, budget, x, y, found)
     return Within(
         figure,
         budget,
@@ -154,10 +179,10 @@ def _adjusted(rows: Sequence[Sequence[Within]]) -> list[tuple[Within, ...]]:
             if (row.figure is not None) == budgeted
         }
         like |= holm({name: d.p_value for name, d in family.items()})
-        this |= holm({name: d.this_set.p_value for name, d in family.items()})
+        this |= holm({name: d.this_set.p_value for name, d in family.items() if d.this_set})
     return [
         tuple(
-            replace(row, holm=like[f"{i}/{j}"], holm_this_set=this[f"{i}/{j}"])
+            replace(row, holm=like[f"{i}/{j}"], holm_this_set=this.get(f"{i}/{j}", 1.0))
             for j, row in enumerate(of)
         )
         for i, of in enumerate(rows)
@@ -178,7 +203,7 @@ def _samples(evaluation: Evaluation) -> str:
     return str(min(sizes)) if len(sizes) == 1 else f"{min(sizes)}-{max(sizes)}"
 
 
-def _remarks(first: Evaluation, other: Evaluation) -> list[str]:
+def _remarks(first: Evaluation, other: Evaluation, score: Score) -> list[str]:
     """What a reader must know of before believing it."""
     found = []
     for side in (first, other):
@@ -187,7 +212,8 @@ def _remarks(first: Evaluation, other: Evaluation) -> list[str]:
             found.append(f"{side.label} is unfinished: {len(side.rows):,}{of} samples")
         if failed := sum(row.failed for row in side.rows):
             found.append(f"{side.label}: the model failed in {failed:,} samples, which count")
-    if min(len(of) for side in (first, other) for of in by_question(side.rows).values()) < 2:
+    sizes = [len(of) for side in (first, other) for of in by_question(side.rows).values()]
+    if score == AVG and min(sizes) < 2:
         found.append(
             "an interval for this set needs two samples of every question or more: "
             "evaluate TASK:REPEATS"

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.contrast import BUDGETED, Contrast, Within
+from eval.score import AVG
 
 NONE = "-"
 LEGEND = (
@@ -27,6 +28,8 @@ def terminal(contrasts: Sequence[Contrast]) -> Iterator[Table | Text]:
             f"{contrast.rows[0].difference.questions:,} questions, {first} "
             f"{_plural(first, 'sample')} of each by A and {other} by B"
         )
+        if contrast.score != AVG:
+            yield Text(f"score: {contrast.score}")
         yield Text()
         yield _table(contrast)
         yield from (Text(f"! {remark}", style="yellow") for remark in contrast.remarks)
@@ -41,6 +44,7 @@ def as_json(contrasts: Sequence[Contrast]) -> dict[str, Any]:
         "contrasts": [
             {
                 "task": contrast.task,
+                "score": str(contrast.score),
                 **{
                     name: {
                         "label": side.label,
@@ -79,7 +83,8 @@ def _record(row: Within) -> dict[str, Any]:
             "holm": row.holm,
             "test": found.test,
         },
-        "this_set": {
+        "this_set": found.this_set
+        and {
             "low": found.this_set.low,
             "high": found.this_set.high,
             "p_value": found.this_set.p_value,
@@ -110,9 +115,10 @@ def _table(contrast: Contrast) -> Table:
             _interval(found.low, found.high),
             *_p(found.p_value, row.holm, adjusted),
         )
-        limits = _interval(this.low, this.high)
-        p = _p(this.p_value, row.holm_this_set, adjusted)
-        table.add_row("", "", "", "", "this set", limits, *p)
+        if this:
+            limits = _interval(this.low, this.high)
+            p = _p(this.p_value, row.holm_this_set, adjusted)
+            table.add_row("", "", "", "", "this set", limits, *p)
     return table
 
 
@@ -137,8 +143,10 @@ def _small(p: float) -> str:
 
 
 def _differs(row: Within) -> bool:
-    found = row.difference
-    return row.holm != found.p_value or row.holm_this_set != found.this_set.p_value
+    this = row.difference.this_set
+    return row.holm != row.difference.p_value or (
+        this is not None and row.holm_this_set != this.p_value
+    )
 
 
 def _families(contrasts: Sequence[Contrast]) -> str:

@@ -151,10 +151,19 @@ def paired(x: Values, n: Counts, y: Values, m: Counts) -> Interval:
         variance = (float(d @ d) + 1 - size * mean * mean) / (size - 1) / size
         half = float(stdtrit(max(len(x) - 1, 1), (1 + CONFIDENCE) / 2)) * sqrt(variance)
         return max(mean - half, -1.0), min(mean + half, 1.0)
-    varying = float(x.std() * y.std())
-    correlation = float(np.mean((x - x.mean()) * (y - y.mean()))) / varying if varying else 0.0
     first, second = like_these(x, n), like_these(y, m)
-    return mover(float(x.mean()), first, float(y.mean()), second, correlation)
+    return mover(float(x.mean()), first, float(y.mean()), second, _correlation(x, y))
+
+
+def paired_bounded(x: Values, y: Values) -> Interval:
+    """Of the expected difference of any two figures in 0..1 at the same questions, such as pass@k:
+    as `paired`, from `bounded` of each."""
+    return mover(float(x.mean()), bounded(x), float(y.mean()), bounded(y), _correlation(x, y))
+
+
+def _correlation(x: Values, y: Values) -> float:
+    varying = float(x.std() * y.std())
+    return float(np.mean((x - x.mean()) * (y - y.mean()))) / varying if varying else 0.0
 
 
 def mover(

@@ -17,6 +17,8 @@ from eval.intervals import BATCH, RESAMPLES
 
 LARGEST = 1_000_000_000
 """Additions that an exact distribution may take; beyond, it is drawn."""
+MOST_FLIPPED = 16
+"""Differences of which all signs are tried."""
 SLACK = 1e-9
 """What rounding may take from a statistic that is as extreme as the one seen."""
 
@@ -53,6 +55,18 @@ def sign_flip(first: Counts, n: Counts, second: Counts, m: Counts, seed: int = 0
         chances = wider
     sums = 2 * np.arange(len(chances), dtype=float) - (len(chances) - 1)
     return _tail(chances, sums, abs(int(differences.sum())) / unit)
+
+
+def flipped(differences: Array, seed: int = 0) -> float:
+    """Sign flips of differences by question that lie on no lattice: all of them where few questions
+    differ, else drawn."""
+    moved = differences[np.abs(differences) > SLACK]
+    if len(moved) > MOST_FLIPPED:
+        return _extreme(_flips(moved, seed), abs(float(moved.sum())))
+    sums = np.zeros(1)
+    for difference in moved:
+        sums = np.concatenate((sums + difference, sums - difference))
+    return float(np.mean(np.abs(sums) >= abs(float(moved.sum())) - SLACK))
 
 
 def relabelled(first: Counts, n: Counts, second: Counts, m: Counts) -> float:

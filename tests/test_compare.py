@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from eval.contrast import Contrast, chosen, contrasts
-from eval.intervals import mover, paired, this_set
+from eval.intervals import mover, paired, paired_bounded, this_set
 from eval.samples import Sample
 from tests.console import reason
 from tests.reported import evaluations
@@ -109,6 +109,7 @@ def test_every_figure_for_machines(tmp_path: Path) -> None:
     (found,) = by_json(str(a), str(b), *NO_BUDGET)
     assert found == {
         "task": "t",
+        "score": "avg",
         "first": {"label": "apr", "folder": str(a), "samples": "3", "finished": True},
         "other": {"label": "single", "folder": str(b), "samples": "3", "finished": True},
         "questions": 4,
@@ -137,6 +138,63 @@ def test_every_figure_for_machines(tmp_path: Path) -> None:
         ],
         "remarks": [],
     }
+
+
+def test_what_k_samples_are_worth_is_compared(tmp_path: Path) -> None:
+    """By counting every choice of k samples, and trying every sign of the questions."""
+    marks = ["1100", "1110", "0001", "1000", "1111"], ["1000", "1100", "0000", "1100", "1110"]
+    answers = {"1": "7", "0": "8"}
+    sides = [
+        [sample(f"q{q}", r, m == "1", answer=answers[m], critical_path=10 + r)
+         for q, of in enumerate(side) for r, m in enumerate(of)]
+        for side in marks
+    ]  # fmt: skip
+    a, b = (folder(tmp_path / name, of, name) for name, of in zip("ab", sides, strict=True))
+
+    def worth(figure: str, of: str) -> float:
+        chosen = ["".join(three) for three in combinations(of, 3)]
+        if figure == "pass@3":
+            return float(np.mean(["1" in three for three in chosen]))
+        return float(np.mean([three.count("1") > three.count("0") for three in chosen]))
+
+    for figure in ("pass@3", "maj@3"):
+        x, y = (np.array([worth(figure, of) for of in side]) for side in marks)
+        flips = [abs(float((x - y) @ np.array(s))) for s in product((1, -1), repeat=5)]
+        p = float(np.mean([flip >= abs((x - y).sum()) - 1e-9 for flip in flips]))
+        low, high = paired_bounded(x, y)
+        (found,) = by_json(str(a), str(b), f"score={figure}", *NO_BUDGET)
+        assert (found["score"], found["comparisons"]) == (
+            figure,
+            [
+                {
+                    "figure": None,
+                    "budget": None,
+                    "first": pytest.approx(x.mean()),
+                    "other": pytest.approx(y.mean()),
+                    "difference": pytest.approx((x - y).mean()),
+                    "like_these": {
+                        "low": pytest.approx(low),
+                        "high": pytest.approx(high),
+                        "p_value": pytest.approx(p),
+                        "holm": pytest.approx(p),
+                        "test": "sign-flip permutation",
+                    },
+                    "this_set": None,
+                }
+            ],
+        )
+    (found,) = by_json(str(a), str(b), "score=pass@4", "critical_path=11", "total_tokens=")
+    within = found["comparisons"][1]
+    assert (within["first"], within["other"]) == (0.8, 0.8), "of the first two samples only"
+    shown = reason("compare", str(a), str(b), "score=maj@3", *NO_BUDGET).stdout
+    assert "score: maj@3" in shown and "this set  " not in shown
+    assert refused(str(a), str(b), "score=maj@5") == (
+        "k must be 1 to 4, the samples of question 'q0', got 5"
+    )
+    for wrong in ("maj", "maj@0", "best@2", "pass@x", ""):
+        assert refused(str(a), str(b), f"score={wrong}") == (
+            f"score must be avg, pass@K or maj@K, such as maj@4, got {wrong!r}"
+        )
 
 
 def test_several_are_held_against_the_first_and_their_p_values_adjusted(tmp_path: Path) -> None:

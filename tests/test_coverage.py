@@ -1,8 +1,11 @@
 """95% intervals hold the truth in 95% of simulated evaluations."""
 
+import numpy as np
 import pytest
 
-from benchmarks.coverage import Cell, cells, coverage, paired_coverage, pairs
+from benchmarks.coverage import Cell, cells, coverage, holds, paired_coverage, pairs, two_rates
+from eval.estimates import pass_at_k
+from eval.intervals import paired_bounded
 
 SOAK = pytest.mark.soak
 SHORT = [
@@ -66,3 +69,14 @@ def check(found: dict[str, float], cell: Cell, slack: float) -> None:
 
 def test_students_t_alone_would_not_do() -> None:
     assert coverage(Cell(30, 16, 0.95, 0.6), 400)["t"] < 0.88
+
+
+def test_intervals_of_a_difference_at_k() -> None:
+    """pass@4 of 8 samples at 30 questions, the second method better by 10 points at k = 1."""
+    rng, cell, hits = np.random.default_rng(1), Cell(30, 8, 0.4, 0.5, 0.1), 0
+    drawn = [two_rates(cell, rng) for _ in range(2000)]
+    truth = float(np.mean([(1 - (1 - b) ** 4) - (1 - (1 - a) ** 4) for a, b in drawn]))
+    for rates in drawn[:400]:
+        x, y = (np.array([pass_at_k(8, c, 4) for c in rng.binomial(8, of)]) for of in rates)
+        hits += holds(paired_bounded(y, x), truth)
+    assert 0.92 <= hits / 400 <= 0.98

@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from eval.estimates import (
     AtK,
-    Votes,
     avg_at_k,
     by_question,
     components,
     maj_at,
-    maj_at_k,
     pass_at,
     pass_at_k,
-    votes_of,
 )
 from eval.intervals import bounded
+from eval.votes import Votes, maj_at_k, votes_of
 from reason.errors import UsageError
 from tests.test_metrics import graded, sample
 

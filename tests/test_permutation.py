@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from eval.permutation import holm, mcnemar, relabelled, sign_flip
+from eval.permutation import flipped, holm, mcnemar, relabelled, sign_flip
 
 SIDES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=7)
 
@@ -118,3 +118,20 @@ def test_holm_is_closed_testing_with_bonferroni(p_values: list[float]) -> None:
 
 def test_one_comparison_needs_no_correction() -> None:
     assert holm({"a": 0.03}) == {"a": 0.03} and holm({}) == {}
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, -0.1, 1 / 3, -0.7, 0.25]), min_size=1, max_size=9))
+def test_flips_of_any_differences_are_all_of_them(differences: list[float]) -> None:
+    sums = [
+        abs(sum(sign * d for sign, d in zip(signs, differences, strict=True)))
+        for signs in product((1, -1), repeat=len(differences))
+    ]
+    expected = np.mean([found >= abs(sum(differences)) - 1e-9 for found in sums])
+    assert flipped(np.array(differences)) == pytest.approx(expected)
+
+
+def test_flips_of_many_differences_are_drawn() -> None:
+    differences = np.random.default_rng(0).normal(0.3, 1, 60)
+    expected = stats.ttest_1samp(differences, 0).pvalue
+    assert flipped(differences) == pytest.approx(expected, abs=0.02)
+    assert flipped(differences) == flipped(differences) != flipped(differences, seed=1)
