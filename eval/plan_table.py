@@ -76,12 +76,16 @@ def _hoped(plan: Plan, difference: float, which: Which, called: str) -> str:
     chance = power_of(plan.design, difference, plan.repeats, which)
     repeats = repeats_needed(plan.design, difference, which)
     questions = questions_needed(plan.design, difference, plan.repeats, which)
-    needs = [f"{repeats:,} repeats" if repeats else "no number of repeats"]
+    needs = [_repeats(repeats) if repeats else "no number of repeats"]
     needs += [f"{questions:,} questions"] if questions else []
     return (
         f"{100 * difference:g} points, {called}: found with {chance:.0%} power; "
         f"{POWER:.0%} takes {' or '.join(needs)}"
     )
+
+
+def _repeats(number: int) -> str:
+    return "1 repeat" if number == 1 else f"{number:,} repeats"
 
 
 def _record(plan: Plan) -> dict[str, Any]:
