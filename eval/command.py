@@ -115,7 +115,7 @@ async def evaluate_command(
     timing = read_json(out / "timing.json") or {}
     if json:
         report = {"out": str(out), "config": config, **msgspec.to_builtins(metrics)}
-        report["timing"] = {key: timing[key] for key in timing if key != "samples"}
+        report["timing"] = timing
         report["unreadable"] = unreadable
         console.out(msgspec.json.encode(report).decode(), highlight=False)
     elif brief:

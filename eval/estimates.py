@@ -100,9 +100,10 @@ def at_each_k(questions: Mapping[str, Sequence[Sample]]) -> dict[str, AtK]:
     sizes = {len(rows) for rows in questions.values()}
     n = min(sizes)
     found = {f"avg@{n}": pass_at(questions, 1)} if len(sizes) == 1 else {}
-    several = sorted({2**power for power in range(1, n.bit_length()) if 2**power <= n} | {n} - {1})
+    several = sorted({2**power for power in range(1, n.bit_length())} | {n} - {1})
     found |= {f"pass@{k}": pass_at(questions, k) for k in several}
-    return found | {f"maj@{k}": maj_at(questions, k) for k in several}
+    votes = [votes_of(rows) for rows in questions.values()] if several else []
+    return found | {f"maj@{k}": _over_questions([maj_at_k(of, k) for of in votes]) for k in several}
 
 
 def by_question(rows: Iterable[Sample]) -> dict[str, list[Sample]]:

@@ -48,6 +48,20 @@ def discard(path: Path) -> None:
         raise UsageError(f"cannot remove {path}: {error.strerror}") from error
 
 
+def whole(path: Path) -> int:
+    """Bytes of a file up to the end of its last whole line."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - (1 << 16))
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return 0
+
+
 def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
     """Write the configuration into a new folder; in one that has begun, insist on the same.
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import msgspec
 
 from eval.samples import Sample
 from eval.shapes import Config, Times, read_checked
+from eval.timing import NAME as TIMES
+from eval.timing import Timed, read_times
 from eval.trees import NAME as TREES
 from reason.errors import UsageError
 from reason.watch import clean
@@ -35,6 +37,8 @@ class Evaluation:
     finished: bool
     timing: dict[str, Any]
     """As timing.json holds it, or empty."""
+    times: Mapping[tuple[str, int], Timed]
+    """Of every sample, where they are known."""
     label: str = ""
     """The method, and what sets it apart from the others of its name; no control characters."""
     left_out: int = 0
@@ -71,9 +75,8 @@ class Evaluation:
 
     def seconds(self, row: Sample) -> float | None:
         """The wall clock of a run, where it is known."""
-        timed = self.timing.get("samples", {}).get(f"{row.id}/{row.repeat}")
-        found = timed["seconds"] if timed else None
-        return None if found is None else float(found)
+        timed = self.times.get(row.key)
+        return timed.seconds if timed else None
 
 
 def read_evaluations(places: Iterable[Path]) -> list[Evaluation]:
@@ -159,8 +162,10 @@ def _naturally(name: str) -> list[tuple[int, str]]:
 def _read(folder: Path) -> Evaluation:
     config = read_checked(folder / "config.json", Config)
     timing = read_checked(folder / "timing.json", Times)
+    times = {timed.key: timed for timed in read_times(folder / TIMES)}
     finished = (folder / "metrics.json").is_file()
-    return Evaluation(folder, config, read_samples(folder / "samples.jsonl"), finished, timing)
+    rows = read_samples(folder / "samples.jsonl")
+    return Evaluation(folder, config, rows, finished, timing, times)
 
 
 def _flat(config: Any, at: str = "") -> Iterator[tuple[str, str]]:

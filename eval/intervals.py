@@ -32,7 +32,8 @@ ROUNDING = 1e-9
 """What two shares may differ by and still be the same."""
 RESAMPLES = 9999
 BATCH = 500
-"""Resamples held in memory at a time."""
+HELD = 1_000_000
+"""Resamples, and figures in them, that are in memory at a time."""
 
 Interval = tuple[float, float]
 Values = NDArray[np.float64]
@@ -128,7 +129,7 @@ def bootstrap(values: Sequence[float] | Values, seed: int = 0) -> Interval:
         (np.asarray(values, float),),
         np.mean,
         n_resamples=RESAMPLES,
-        batch=BATCH,
+        batch=max(min(BATCH, HELD // len(values)), 1),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),

@@ -77,17 +77,18 @@ class Metrics:
 
 def measure(samples: Iterable[Sample]) -> Metrics:
     """All figures of at least one sample; the order of the samples does not matter."""
-    rows = sorted(samples, key=lambda row: row.key)
+    questions = by_question(samples)
+    rows = [row for of in questions.values() for row in of]
 
     def share(flags: Iterable[bool]) -> float:
         return sum(flags) / len(rows)
 
     return Metrics(
-        questions=len({row.id for row in rows}),
+        questions=len(questions),
         samples=len(rows),
         accuracy=accuracy(rows),
-        uncertainty=uncertainty(rows),
-        at_k=at_each_k(by_question(rows)),
+        uncertainty=uncertainty(questions),
+        at_k=at_each_k(questions),
         critical_path=spread([row.critical_path for row in rows]),
         total_tokens=sum(row.total_tokens for row in rows),
         tokens_per_sample=spread([row.total_tokens for row in rows]),

@@ -148,7 +148,7 @@ def _timeline(trees: Trees, tree: Tree, row: Sample) -> dict[str, Any]:
 
 def _row(which: int, row: Sample, summary: Summary, tree: str | None) -> list[Any]:
     """As the page's script reads it."""
-    timed = summary.evaluation.timing.get("samples", {}).get(f"{row.id}/{row.repeat}") or {}
+    timed = summary.evaluation.times.get(row.key)
     answer = row.answer
     if answer is not None and len(answer) > ANSWER:
         answer = f"{answer[:ANSWER]}…"
@@ -165,8 +165,8 @@ def _row(which: int, row: Sample, summary: Summary, tree: str | None) -> list[An
         row.cached_tokens,
         row.threads,
         row.peak_threads,
-        timed.get("seconds"),
-        timed.get("ttft"),
+        timed and timed.seconds,
+        timed and timed.ttft,
         row.finish,
         row.limit,
         row.error,

@@ -9,6 +9,7 @@ The folder of an evaluation holds
 * trees.jsonl    the thread tree of every sample, there before its row; unless turned off
 * metrics.json   a function of the samples alone; written when all of them are there
 * timing.json    the wall clock and what a prefix cache saved, which add up over sessions
+* times.jsonl    seconds of every sample, and those to its first token
 
 A resumed evaluation keeps every row but those in which the model failed, and runs what is missing:
 nothing is done twice. Where the backend is reproducible it ends with the same metrics.json, byte
@@ -185,7 +186,7 @@ class _Session:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             with suppress(UsageError):  # what writes the results says so if the disk is full
-                self.timing.save()
+                self.timing.close()
 
     async def _sample(self, item: Item, repeat: int) -> None:
         lost: list[str] = []

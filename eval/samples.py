@@ -16,6 +16,7 @@ from typing import Self
 
 import msgspec
 
+from eval.folder import whole
 from reason.errors import UsageError
 from reason.types import Finish
 
@@ -90,20 +91,20 @@ class Samples:
 
     def load(self) -> list[Sample]:
         """The rows so far. A last line cut short, as a killed process leaves it, is cut off."""
-        data = self.path.read_bytes()
-        complete = data.rfind(b"\n") + 1
-        if complete < len(data):
+        complete = whole(self.path)
+        if complete < os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, complete)
             self._size = complete
         rows: dict[tuple[str, int], Sample] = {}
-        for number, line in enumerate(data[:complete].split(b"\n")[:-1], 1):
-            try:
-                row = _decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise self._damaged(number, f"not a sample ({error})") from error
-            if row.key in rows:
-                raise self._damaged(number, f"{row.id!r}, repeat {row.repeat}, is there twice")
-            rows[row.key] = row
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    row = _decode(line.rstrip(b"\n"))
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise self._damaged(number, f"not a sample ({error})") from error
+                if row.key in rows:
+                    raise self._damaged(number, f"{row.id!r}, repeat {row.repeat}, is there twice")
+                rows[row.key] = row
         return list(rows.values())
 
     def append(self, row: Sample) -> None:

@@ -29,18 +29,10 @@ class Config(msgspec.Struct):
     backends: dict[str, Model]
 
 
-class Timed(msgspec.Struct):
-    """Of one sample, in seconds."""
-
-    seconds: float | None
-    ttft: float | None
-
-
 class Times(msgspec.Struct):
     """timing.json."""
 
     seconds: float = 0.0
-    samples: dict[str, Timed] = {}
 
 
 class Session(msgspec.Struct):

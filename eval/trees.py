@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from eval.folder import whole
 from eval.samples import SYNC_SECONDS
 from reason.errors import UsageError
 from reason.events import Event
@@ -44,7 +45,7 @@ class TreeFile:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._size = _whole(path)
+            self._size = whole(path)
             os.ftruncate(self._fd, self._size)
             self._synced = time.monotonic()
         except OSError as error:
@@ -114,17 +115,3 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _whole(path: Path) -> int:
-    """Bytes up to the end of the last whole line."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            begin = max(0, end - (1 << 16))
-            file.seek(begin)
-            found = file.read(end - begin).rfind(b"\n")
-            if found >= 0:
-                return begin + found + 1
-            end = begin
-    return 0

@@ -1,11 +1,11 @@
 """How sure an accuracy is, in every way one may ask: of this set, by bootstrap, by its parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from eval.estimates import by_question, components
+from eval.estimates import components
 from eval.intervals import ROUNDING, Interval, bootstrap, this_set
 from eval.samples import Sample
 
@@ -31,12 +31,11 @@ class Uncertainty:
     """Share of the variance of a sample that lies between questions."""
 
 
-def uncertainty(rows: Sequence[Sample]) -> Uncertainty:
-    """Of at least one sample."""
-    questions = by_question(rows)
+def uncertainty(questions: Mapping[str, Sequence[Sample]]) -> Uncertainty:
+    """Of at least one question with at least one sample each."""
     right = [[row.correct for row in of] for of in questions.values()]
     means, sizes = [fmean(given) for given in right], [len(given) for given in right]
-    grouped = any(row.group for row in rows)
+    grouped = any(row.group for of in questions.values() for row in of)
     parts = components(means, sizes)
     several = min(sizes) > 1
     noise = [x * (1 - x) / (n - 1) for x, n in zip(means, sizes, strict=True)] if several else []

@@ -62,13 +62,13 @@ def maj_at_k(votes: Votes, k: int, seed: int = 0) -> Expectation:
 
 def votes_of(rows: Iterable[Sample]) -> Votes:
     """The samples of one question by answer: as text, normalised, as the methods vote."""
-    forms: dict[str, list[bool]] = {}
-    blanks = 0
+    said: dict[str | None, list[bool]] = {}
     for row in rows:
-        if row.answer is None:
-            blanks += 1
-        else:
-            forms.setdefault(normalise(row.answer), []).append(row.correct)
+        said.setdefault(row.answer, []).append(row.correct)
+    blanks = len(said.pop(None, ()))
+    forms: dict[str, list[bool]] = {}
+    for answer, given in said.items():
+        forms.setdefault(normalise(answer or ""), []).extend(given)
     counts = tuple(len(given) for given in forms.values())
     return Votes(counts, tuple(fmean(given) for given in forms.values()), blanks)
 
@@ -114,6 +114,8 @@ def _chances(count: int, samples: int, k: int) -> NDArray[np.float64]:
 
 def _convolved(ways: NDArray[np.float64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
     width = ways.shape[1]
+    if len(ways) < len(chances):  # whichever takes fewer steps
+        return np.array([np.convolve(row, chances)[:width] for row in ways])
     found = np.zeros_like(ways)
     for i, chance in enumerate(chances[:width]):
         found[:, i:] += chance * ways[:, : width - i]

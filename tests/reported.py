@@ -66,11 +66,12 @@ def set_clock(out: Path, seconds: float) -> None:
     """As if the runs had taken this long, two at a time."""
     path = out / "timing.json"
     timing: dict[str, Any] = json.loads(path.read_text())
-    for name, of in timing["samples"].items():
-        of["seconds"] = seconds * (1 + int(name.rpartition("/")[2]))
-        of["ttft"] = seconds / 10
-    timing["seconds"] = sum(of["seconds"] for of in timing["samples"].values()) / 2
+    times = [json.loads(line) for line in (out / "times.jsonl").read_text().splitlines()]
+    for of in times:
+        of |= {"seconds": seconds * (1 + of["repeat"]), "ttft": seconds / 10}
+    timing["seconds"] = sum(of["seconds"] for of in times) / 2
     path.write_text(json.dumps(timing))
+    (out / "times.jsonl").write_text("".join(json.dumps(of) + "\n" for of in times))
 
 
 def printed(places: list[Path], out: Path, width: int = 80, **options: Any) -> str:

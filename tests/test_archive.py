@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eval.archive import open_archive
+from eval.timing import Timed, read_times
 from reason.errors import UsageError
 from tests.console import reason
 from tests.data import needs_data, path, rows
@@ -63,8 +64,8 @@ def test_the_same_method_gives_the_same_figures(
         row.pop("cached_tokens", None)
     assert after == before
     seconds = [
-        {key: sample["seconds"] for key, sample in json.loads(text)["samples"].items()}
-        for text in ((f / "timing.json").read_text() for f in (recorded / name, tmp_path))
+        {timed.key: timed.seconds for timed in read_times(folder / "times.jsonl")}
+        for folder in (recorded / name, tmp_path)
     ]
     assert seconds[1] == pytest.approx(seconds[0], rel=0.5, abs=0.5), "the recorded time passes"
 
@@ -147,7 +148,8 @@ def test_rewards_choose_and_seconds_pass_on_a_virtual_clock(tmp_path: Path) -> N
     (row,) = rows_of(tmp_path / "a")
     timing = json.loads((tmp_path / "a" / "timing.json").read_text())
     assert (row["answer"], row["correct"]) == ("2", True)
-    assert timing["samples"] == {"1/0": {"seconds": pytest.approx(9000), "ttft": pytest.approx(0)}}
+    (timed,) = read_times(tmp_path / "a" / "times.jsonl")
+    assert timed == Timed("1", 0, pytest.approx(9000), pytest.approx(0))
     assert timing["seconds"] < 60
     limited = reason(*words, "budget.seconds=1000", "--out", str(tmp_path / "b"))
     assert limited.exit_code == 0

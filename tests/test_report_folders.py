@@ -166,9 +166,9 @@ def spoilt(path: Path, old: bytes, new: bytes) -> Path:
             "`controller`",
         ),
         (
-            lambda d: (d / "apr" / "timing.json").write_text('{"samples": {"a/0": 3}}') and [d],
-            "{}/apr/timing.json is not that of an evaluation: Expected `object`, got `int` - at "
-            "`$.samples[...]`",
+            lambda d: (d / "apr" / "times.jsonl").write_text('{"id":"a"}\n') and [d],
+            "{}/apr/times.jsonl, line 1: not the times of a sample (Object missing required field "
+            "`repeat`); remove that line",
         ),
         (
             lambda d: (d / "apr" / "manifest.json").write_text("[]") and [d],
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_is_named(damage: Any, message: str, tmp_path: Path)
 JUNK = ["7", "-3", "1e300", "null", '"0.1"', "[]", "{}", '""', "99999999999999999999", "true"]
 
 
-@pytest.mark.parametrize("name", ["config", "timing", "manifest", "samples", "trees"])
+@pytest.mark.parametrize("name", ["config", "timing", "times", "manifest", "samples", "trees"])
 def test_any_other_value_anywhere_is_a_page_or_one_line(name: str, tmp_path: Path) -> None:
     rng, refused = random.Random(name), 0
     copytree(evaluations() / "single", tmp_path / "in")

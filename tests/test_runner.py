@@ -21,6 +21,7 @@ from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
 from eval.metrics import Metrics, measure
 from eval.samples import Sample, Samples
+from eval.timing import read_times
 from eval.trees import Tree, read_trees
 from reason.backends.scripted import Script
 from reason.errors import BackendError, UsageError
@@ -153,12 +154,12 @@ def test_ctrl_c_keeps_what_is_finished(undisturbed: Path, tmp_path: Path) -> Non
     wait_for_rows(tmp_path, 10, process)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, "")
-    timed = json.loads((tmp_path / "timing.json").read_text())["samples"]
-    assert timed.keys() == {f"{row.id}/{row.repeat}" for row in rows_of(tmp_path)}
+    timed = [timed.key for timed in read_times(tmp_path / "times.jsonl")]
+    assert sorted(timed) == sorted(row.key for row in rows_of(tmp_path))
     assert not (tmp_path / "metrics.json").exists()
     assert finish(start(tmp_path)) == (0, "")
     assert_same_result(tmp_path, undisturbed)
-    assert len(json.loads((tmp_path / "timing.json").read_text())["samples"]) == TOTAL
+    assert len(list(read_times(tmp_path / "times.jsonl"))) == TOTAL
 
 
 async def test_a_cancelled_evaluation_leaves_no_request_running(tmp_path: Path) -> None:
