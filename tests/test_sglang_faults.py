@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,11 @@ def small() -> Iterator[ServerProcess]:
         "max_queued_requests": "4",
         "incremental_streaming_output": "false",
     }
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SGLANG_RETURN_ORIGINAL_LOGPROB", "0")
-        with serving(COUNTDOWN, **options) as server:
-            yield server
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as environment:  # of this one, not of later ones
+            environment.setenv("SGLANG_RETURN_ORIGINAL_LOGPROB", "0")
+            server = stack.enter_context(serving(COUNTDOWN, **options))
+        yield server
 
 
 def server_of(process: ServerProcess) -> list[int]:
