@@ -64,7 +64,7 @@ async def run(
             config=config, repeats=repeats, budget=budget, concurrency=24,
         )  # fmt: skip
         with Samples(folder / "samples.jsonl") as samples:
-            return samples.load()
+            return list(samples.load().values())
     finally:
         await backend.close()
 

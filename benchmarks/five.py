@@ -36,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if config["task"] != "countdown5" or config["repeats"] != 1:
         raise UsageError(f"{folder} is not countdown5 asked once: {config['task']}")
     with Samples(folder / "samples.jsonl") as samples:
-        rows = {row.id: row for row in samples.load()}
+        rows = {row.id: row for row in samples.load().values()}
     lengths = {}
     for problem in islice(generate(5, "test", config["problems_seed"]), config["limit"]):
         trace = traces.serial(problem, 0, random.Random(0))

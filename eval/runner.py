@@ -130,16 +130,18 @@ def _kept(
 ) -> dict[tuple[str, int], Sample]:
     """The rows to keep; failed ones are taken out of the file."""
     rows = samples.load()
-    for row in rows:
-        if row.key not in wanted:
+    for key, row in rows.items():
+        if key not in wanted:
             raise UsageError(
                 f"{samples.path} holds {row.id!r}, repeat {row.repeat}, which is no part of this "
                 "evaluation: its problems have changed; give another folder"
             )
-    good = {row.key: row for row in rows if not row.failed}
-    if len(good) < len(rows):
-        samples.replace(good.values())
-    return good
+    failed = [key for key, row in rows.items() if row.failed]
+    if failed:
+        for key in failed:
+            del rows[key]
+        samples.replace(rows.values())
+    return rows
 
 
 def _trees(path: Path, keep: bool) -> AbstractContextManager[TreeFile | None]:

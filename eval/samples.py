@@ -89,23 +89,28 @@ class Samples:
     def empty(self) -> bool:
         return self._size == 0
 
-    def load(self) -> list[Sample]:
-        """The rows so far. A last line cut short, as a killed process leaves it, is cut off."""
+    def load(self) -> dict[tuple[str, int], Sample]:
+        """The rows so far by their key. A last line cut short, as a killed process leaves it, is
+        cut off."""
         complete = whole(self.path)
         if complete < os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, complete)
             self._size = complete
         rows: dict[tuple[str, int], Sample] = {}
+        texts: dict[str, str] = {}  # each held once, however many rows say it
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
                     row = _decode(line.rstrip(b"\n"))
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise self._damaged(number, f"not a sample ({error})") from error
+                for name in ("id", "answer", "thread"):
+                    if text := getattr(row, name):
+                        msgspec.structs.force_setattr(row, name, texts.setdefault(text, text))
                 if row.key in rows:
                     raise self._damaged(number, f"{row.id!r}, repeat {row.repeat}, is there twice")
                 rows[row.key] = row
-        return list(rows.values())
+        return rows
 
     def append(self, row: Sample) -> None:
         """Add a row, all of it or nothing; what a broken disk leaves of it, `load` cuts off."""
