@@ -10,7 +10,7 @@ from controllers.methods import fitted, method_named
 from eval.allowance import Allowance
 from eval.archive import Archive, open_archive, refuse_models
 from eval.command import evaluate_tasks
-from eval.scorers import scorers_of
+from eval.scorers import SCORERS
 from eval.tasks import Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
@@ -35,16 +35,19 @@ class Evaluation:
     archive: Archive | None
 
     @classmethod
-    def of(cls, asked: Eval, tables: Values) -> "Evaluation":
-        """Raises UsageError for unknown keys and names, and for data that cannot be used."""
+    def of(cls, asked: Eval, tables: Values, data: bool = True) -> "Evaluation":
+        """Raises UsageError for unknown keys and names, and, unless `data` is false, for data that
+        cannot be used."""
         method, budget = method_of(Eval, tables, method_named(asked.controller))
         if asked.replay:
             refuse_models(tables)
             archive = open_archive(asked.replay, asked.task)
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
-        first = [next(task_of(task.name).items(1, 0, "")) for task in tasks]  # what is bad in it
-        return cls(asked, tables, method, budget, tasks, tuple(scorers_of(first[0])), None)
+        if data:
+            for task in tasks:
+                next(task_of(task.name).items(1, 0, ""))  # says what is bad in it
+        return cls(asked, tables, method, budget, tasks, SCORERS, None)
 
     @property
     def out(self) -> Path:

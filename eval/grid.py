@@ -29,7 +29,7 @@ from typing import Any
 from reason.config import Values, merge
 from reason.errors import UsageError
 
-OWN = ("method", "grid", "stop")
+OWN = ("method", "grid", "stop", "plan")
 """Tables of a sweep that are no keys of `reason eval`."""
 
 

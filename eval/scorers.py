@@ -8,6 +8,9 @@ from eval.item import Item
 from reason.engine import Scorer
 from reason.types import Thread
 
+SCORERS = ("verifier", "likelihood")
+"""Those of every problem."""
+
 
 def likelihood(thread: Thread, answer: str | None) -> float:
     """Mean log-probability of the tokens the thread sampled itself; -inf if there are none."""

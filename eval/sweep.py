@@ -6,6 +6,7 @@ the same model share it. A cell that fails does not keep the others from running
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rich.table import Table
 from eval.allowance import Allowance, Limits
 from eval.evaluation import Evaluation
 from eval.folder import read_json
+from eval.forecast import Plan, forecast, table
 from eval.grid import cells
 from eval.tasks import Asked
 from reason.backends.base import Backend
@@ -27,6 +29,7 @@ from reason.session import run
 from reason.settings import command_of
 
 FAILED = 1
+RECIPES = Path(str(files("eval") / "recipes"))
 
 
 @dataclass
@@ -39,9 +42,9 @@ class Cell:
     folder: Path
     error: str | None = None
 
-    def evaluation(self) -> Evaluation:
+    def evaluation(self, data: bool) -> Evaluation:
         """Raises UsageError for keys and values that are wrong."""
-        return Evaluation.of(command_of(Eval, self.tables), self.tables)
+        return Evaluation.of(command_of(Eval, self.tables), self.tables, data)
 
     def figures(self, task: Asked, several: bool) -> dict[str, Any] | None:
         """What metrics.json holds; None before all samples are there."""
@@ -57,11 +60,13 @@ class Sweep:
     cells: list[Cell]
     evaluations: list[Evaluation]
     limits: Limits
+    plan: Plan
     out: Path
 
     @classmethod
-    def of(cls, path: Path, changes: Values, out: Path | None) -> "Sweep":
-        """From a TOML file; `changes` go before what it says for all cells. Raises UsageError."""
+    def of(cls, path: Path, changes: Values, out: Path | None, data: bool = True) -> "Sweep":
+        """From a TOML file; `changes` go before what it says for all cells. Raises UsageError, for
+        data that cannot be used as well, unless `data` is false."""
         config = merge(read_toml(path), changes)
         own = {"json", "out"} & config.keys()
         if own:
@@ -69,6 +74,7 @@ class Sweep:
                 f"{path}: {', '.join(sorted(own))} is for the command line of the sweep"
             )
         limits = build(Limits, config.get("stop", {}), at="stop.")
+        plan = Plan.of(config.get("plan", {}))
         out = out or Path("runs") / path.stem
         found = [
             Cell(cell.name, {**cell.tables, "out": str(out / cell.name)}, out / cell.name)
@@ -77,10 +83,22 @@ class Sweep:
         evaluations = []
         for cell in found:
             try:
-                evaluations.append(cell.evaluation())
+                evaluations.append(cell.evaluation(data))
             except UsageError as error:
                 raise UsageError(f"{cell.name}: {error}") from None
-        return cls(found, evaluations, limits, out)
+        return cls(found, evaluations, limits, plan, out)
+
+    def foretell(self, console: Console, json: bool) -> None:
+        """What all cells will take, as a table or one object for machines."""
+        found = [
+            one
+            for cell, evaluation in zip(self.cells, self.evaluations, strict=True)
+            for one in forecast(cell.name, evaluation, self.plan)
+        ]
+        if json:
+            console.out(msgspec.json.encode({"cells": found}).decode(), highlight=False)
+        else:
+            console.print(table(found))
 
     def go(self, console: Console) -> int:
         """Run what is missing; the exit code. What fails or stops it is told, with what is left."""
@@ -179,6 +197,18 @@ class Sweep:
             titles = [task.title] if several else []
             found.add_row(cell.name.replace(",", ", "), *titles, *_shown(of_cell))
         return found
+
+
+def sweep_file(name: Path) -> Path:
+    """A file, or one of the sweeps that ship, by name. Raises UsageError naming those."""
+    shipped = {file.name: file for file in sorted(RECIPES.glob("*.toml"))}
+    if name.is_file():
+        return name
+    if found := shipped.get(f"{str(name).removesuffix('.toml')}.toml"):
+        return found
+    raise UsageError(
+        f"there is no sweep {str(name)!r}; with the package come: {', '.join(shipped)}"
+    )
 
 
 def _shown(metrics: Mapping[str, Any] | None) -> Iterable[str]:

@@ -121,11 +121,15 @@ def sweep_command(asked: Sweep, tables: Values) -> int:
     from rich.console import Console
 
     from eval.sweep import Sweep as Cells
+    from eval.sweep import sweep_file
 
     own = {field.name for field in fields(Sweep)}
     changes = {name: value for name, value in tables.items() if name not in own}
-    sweep = Cells.of(asked.file(), changes, asked.out)
+    sweep = Cells.of(sweep_file(asked.file()), changes, asked.out, data=not asked.dry_run)
     console = terminal()
+    if asked.dry_run:
+        sweep.foretell(console, asked.json)
+        return 0
     shown = Console(quiet=True) if asked.json else console
     if asked.on:
         from eval.ray_cells import go_on_ray

@@ -29,6 +29,7 @@ EXCLUDE = option(False, "Leave out questions whose right answer no grader can re
 CONCURRENCY = option(16, "How many samples at the same time")
 KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
+DRY = option(False, "Only say which cells there are, and what they will take")
 ON = option("", "Cells as tasks on Ray: ray (this machine), or ray://HOST:PORT", metavar="ray")
 CPUS = option(1.0, "With --on: cores that a cell takes", metavar="N")
 GPUS = option(0.0, "With --on: GPUs that a cell takes", metavar="N")
@@ -105,6 +106,7 @@ class Sweep:
 
     config: str = ""
     out: Path | None = CELLS
+    dry_run: bool = DRY
     on: str = ON
     cpus: float = CPUS
     gpus: float = GPUS

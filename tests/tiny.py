@@ -1,6 +1,7 @@
 """Models of a few thousand random weights, and tokenizers for them, made on the spot."""
 
 from functools import cache
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -20,6 +21,7 @@ from transformers import (
 
 WORDS = 60
 EOS = "<eos>"
+CHAT = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
 
 _CLASSES = {
     "llama": (LlamaConfig, LlamaForCausalLM),
@@ -83,3 +85,12 @@ def letters(ascii: bool = False) -> PreTrainedTokenizerBase:
     )
     tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"] * 3, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS)
+
+
+def general(folder: Path) -> None:
+    """A folder with a chat model that says anything."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=letters().backend_tokenizer, eos_token=EOS, chat_template=CHAT
+    )
+    tokenizer.save_pretrained(folder)
+    model("qwen3", vocabulary=len(tokenizer), max_position_embeddings=8192).save_pretrained(folder)
