@@ -12,7 +12,8 @@ from rich.console import Console
 from controllers.apr import AdaptiveParallel
 from eval.command import evaluate_tasks
 from eval.progress import REFRESH_SECONDS, ProgressLine, duration
-from eval.tasks import parse_tasks
+from eval.scorers import SCORERS, scorers_of
+from eval.tasks import parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.backends.scripted import ScriptedBackend
 from reason.errors import BackendError, UsageError
@@ -203,3 +204,8 @@ def test_speed_and_time_left_are_those_of_this_session() -> None:
         line(sample(str(number), correct=number == 4, total_tokens=1000), True)
     assert line.status(now + 10) == "accuracy 83.3% [43.6, 97.0] · 200 tok/s · 0:20 left"
     assert [duration(s) for s in (5, 65, 3725)] == ["0:05", "1:05", "1:02:05"]
+
+
+def test_every_problem_has_the_scorers_that_are_promised() -> None:
+    item = next(task_of("countdown3").items(1, 0, ""))
+    assert tuple(scorers_of(item)) == SCORERS
