@@ -157,6 +157,7 @@ def test_a_tree_that_is_left_out_is_said_to_be(browser: Browser, tmp_path: Path)
 def test_without_trees_and_without_seconds(browser: Browser, tmp_path: Path) -> None:
     evaluate(tmp_path / "in", METHODS["single"], problems(3), trees=False, repeats=1)
     (tmp_path / "in" / "timing.json").unlink()
+    (tmp_path / "in" / "times.jsonl").unlink()
     printed([tmp_path / "in"], tmp_path / "out")
     browser.show(tmp_path / "out" / "report.html", at="run=0.0.0.0")
     browser.wait(
