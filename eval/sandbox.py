@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ class _Process:
     def close(self) -> None:
         self._popen.kill()
         self._popen.wait()
-        self._input.close()
+        with suppress(BrokenPipeError):  # of what it was asked and never read
+            self._input.close()
         self._output.close()
 
 

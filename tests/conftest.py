@@ -1,5 +1,6 @@
 """Servers and a browser that several test files share, one per configuration and run."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.serving import COUNTDOWN, llama_cpp, serving
 
 # Beside a server on the same cores, threads of one operation only wait for each other.
 torch.set_num_threads(1)
+# Where tests run in the background of a shell, they and what they start would not hear Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -54,8 +54,12 @@ def test_a_process_that_has_grown_is_replaced_after_its_reply(sandbox: Sandbox) 
     assert sandbox.ask({"do": "hello"})["pid"] != first
 
 
-def test_a_process_killed_while_idle_costs_one_request(sandbox: Sandbox) -> None:
-    os.kill(sandbox.ask({"do": "hello"})["pid"], signal.SIGKILL)
+@pytest.mark.parametrize("dead", [False, True], ids=["at-once", "before"])
+def test_a_process_killed_while_idle_costs_one_request(sandbox: Sandbox, dead: bool) -> None:
+    pid = sandbox.ask({"do": "hello"})["pid"]
+    os.kill(pid, signal.SIGKILL)
+    while dead and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
     with pytest.raises(Lost, match="its process ended with SIGKILL"):
         sandbox.ask({"do": "again"})
     assert sandbox.ask({"do": "again"})["value"] == "again"

@@ -13,6 +13,8 @@ from reason.errors import BackendError, UsageError
 TESTED = ("0.5.23",)
 """Versions of the server that the tests have run against."""
 PROBE = "Make 24 from 3 5 7 8."
+SAMPLED = 8
+"""Tokens of which logprobs are compared: of one alone, they may be alike by chance."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _compare(url: str, served: str, worker: Server, source: str, ours: Tokenizer
 
 
 def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
-    """Whether the logprob of a token sampled hot is that which scoring it gives.
+    """Whether the logprobs of tokens sampled hot are those which scoring them gives.
 
     Raises BackendError of a server that tells none.
     """
@@ -122,18 +124,20 @@ def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
     def ask(ids: list[int], tokens: int) -> Any:
         sampling = {"temperature": 2.0, "max_new_tokens": tokens, "ignore_eos": True}
         body = {"input_ids": ids, "sampling_params": sampling, "return_logprob": True}
-        return worker.ask("/generate", {**body, "logprob_start_len": len(ids) - 2})["meta_info"]
+        start = len(ids) - SAMPLED - 1 + tokens
+        return worker.ask("/generate", {**body, "logprob_start_len": start})["meta_info"]
 
     try:
-        sampled = ask(ids, 1).get("output_token_logprobs") or [()]
-        scored = ask([*ids, *sampled[0][1:2]], 0).get("input_token_logprobs") or [()]
+        sampled = ask(ids, SAMPLED).get("output_token_logprobs") or []
+        scored = ask([*ids, *(of[1] for of in sampled)], 0).get("input_token_logprobs") or []
     except BackendError as error:
         if isinstance(error, Refused) and error.status not in BUSY:
             raise
         return True  # too busy to be asked
-    if not (sampled[0] and scored[-1]):
+    if not (sampled and len(scored) >= len(sampled)):
         raise BackendError(f"{worker.url} returns no log-probabilities, which every method needs")
-    return bool(abs(sampled[0][0] - scored[-1][0]) < 0.1)
+    pairs = zip(sampled, scored[-len(sampled) :], strict=True)
+    return all(abs(one[0] - other[0]) < 0.1 for one, other in pairs)
 
 
 def _reproducible(settings: Mapping[str, Any]) -> Literal["always", "greedy", "never"]:
