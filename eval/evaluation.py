@@ -86,6 +86,7 @@ class Evaluation:
             seed=asked.seed,
             problems_seed=archive.problems_seed if archive else asked.problems_seed,
             concurrency=asked.concurrency,
+            tokens_in_flight=asked.tokens_in_flight,
             trees=asked.trees,
             out=self.out,
             console=console,

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.allowance import Allowance
+from eval.flight import Flight, Seat
 from eval.folder import discard, settle_config, write_json
 from eval.item import UNDECIDED, Item
 from eval.manifest import add_session
@@ -59,6 +60,7 @@ async def evaluate(
     budget: Budget | None = None,
     seed: int = 0,
     concurrency: int = 16,
+    tokens_in_flight: int | None = None,
     trees: bool = True,
     recording: Recording | None = None,
     allowance: Allowance | None = None,
@@ -66,6 +68,8 @@ async def evaluate(
 ) -> Metrics:
     """Run the method `repeats` times on every item, at most `concurrency` runs at once.
 
+    With `tokens_in_flight`, no run is begun while those that run hold as many tokens or more, all
+    threads together, each counted once: what fits in a server's cache. One run is always allowed.
     `config` is what must be the same for the folder to be resumed. `trees` keeps the thread tree of
     every sample, and may be turned off only where there is none yet. A `recording` answers instead
     of the models. Once an `allowance` is spent, no sample is begun, and BudgetExceeded is raised if
@@ -76,6 +80,8 @@ async def evaluate(
     wanted = _wanted(items, repeats)
     if concurrency < 1:
         raise UsageError(f"concurrency must be 1 or more, got {concurrency}")
+    if tokens_in_flight is not None and tokens_in_flight < 1:
+        raise UsageError(f"tokens_in_flight must be 1 or more, got {tokens_in_flight}")
     with Samples(out / "samples.jsonl") as samples:
         settle_config(out / "config.json", config, begun=not samples.empty)
         rows = _kept(samples, wanted)
@@ -102,6 +108,7 @@ async def evaluate(
                     timing,
                     on_row,
                     rows,
+                    Flight(tokens_in_flight),
                 )
                 await session.run(((wanted[key], key[1]) for key in left), concurrency)
             missing = len(wanted) - len(rows)
@@ -170,15 +177,17 @@ class _Session:
     timing: Timing
     on_row: OnRow | None
     rows: dict[tuple[str, int], Sample]
+    flight: Flight
     failures: int = 0
     """Since the last sample in which the model did not fail."""
 
     async def run(self, jobs: Iterator[tuple[Item, int]], concurrency: int) -> None:
         async def work() -> None:
             for item, repeat in jobs:  # shared: whoever is free takes the next
-                if self.allowance and self.allowance.spent():
-                    return
-                await self._sample(item, repeat)
+                async with self.flight.seat() as seat:
+                    if self.allowance and self.allowance.spent():
+                        return
+                    await self._sample(item, repeat, seat)
 
         workers = [asyncio.create_task(work()) for _ in range(concurrency)]
         try:
@@ -190,7 +199,7 @@ class _Session:
             with suppress(UsageError):  # what writes the results says so if the disk is full
                 self.timing.close()
 
-    async def _sample(self, item: Item, repeat: int) -> None:
+    async def _sample(self, item: Item, repeat: int, seat: Seat) -> None:
         lost: list[str] = []
         condenser = Condenser()
         backends, scorers = self.backends, dict(scorers_of(item))
@@ -207,7 +216,7 @@ class _Session:
             item.prompt,
             backends,
             budget=self.budget,
-            sinks=[watch, condenser] if self.trees else [watch],
+            sinks=[watch, seat, *([condenser] if self.trees else [])],
             scorers=scorers,
             seed=f"{self.seed}/{item.id}/{repeat}",
         )

@@ -27,6 +27,7 @@ RECORD = option(None, "Write every event there, for replay", metavar="FILE")
 LIMIT = option(None, "How many problems [all of a data set, 200 that are drawn]", metavar="N")
 EXCLUDE = option(False, "Leave out questions whose right answer no grader can read")
 CONCURRENCY = option(16, "How many samples at the same time")
+IN_FLIGHT = option(None, "Tokens held at once from which on none is begun", metavar="N")
 KEEP = option(True, "Keep every sample's thread tree, for report and replay")
 OUT = option(None, "Folder of results [runs/TASK-CONTROLLER]", metavar="DIR")
 DRY = option(False, "Only say which cells there are, and what they will take")
@@ -95,6 +96,7 @@ class Eval:
     limit: int | None = LIMIT
     exclude_unreadable: bool = EXCLUDE
     concurrency: int = CONCURRENCY
+    tokens_in_flight: int | None = IN_FLIGHT
     trees: bool = KEEP
     out: Path | None = OUT
     json: bool = JSON

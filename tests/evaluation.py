@@ -37,6 +37,7 @@ async def evaluate_oracle(
     repeats: int = REPEATS,
     budget: Budget | None = None,
     concurrency: int = 8,
+    tokens_in_flight: int | None = None,
     delay: float = 0.0,
     trees: bool = True,
     on_row: OnRow | None = None,
@@ -57,6 +58,7 @@ async def evaluate_oracle(
         repeats=repeats,
         budget=budget,
         concurrency=concurrency,
+        tokens_in_flight=tokens_in_flight,
         trees=trees,
         on_row=on_row,
     )

@@ -56,6 +56,7 @@ async def run(
         "seed": 3,
         "problems_seed": 3,
         "concurrency": 2,
+        "tokens_in_flight": None,
         "trees": False,
     }
     options = {**options, **changes, "out": out, "console": console, "json": json}
