@@ -37,16 +37,22 @@ async def evaluate_tasks(
     backends: Mapping[str, Backend],
     *,
     out: Path,
+    console: Console,
+    json: bool,
     **options: Any,
 ) -> int:
     """Evaluate several tasks one after the other, each in a folder of its own below `out`; one task
-    in `out` itself. The exit code; `options` are those of `evaluate_command`."""
-    codes = [
-        await evaluate_command(
-            task, controller, backends, out=out / task.title if len(tasks) > 1 else out, **options
-        )
-        for task in tasks
-    ]
+    in `out` itself. The exit code; `options` are those of `evaluate_command`. With `json` one
+    object is printed: that of the task, or {"out", "tasks"} for several."""
+    reports: list[dict[str, Any]] = []
+    several, codes = len(tasks) > 1, []
+    for task in tasks:
+        folder = out / task.title if several else out
+        options = {**options, "console": console, "reports": reports if json else None}
+        codes.append(await evaluate_command(task, controller, backends, out=folder, **options))
+    if json:
+        whole = {"out": str(out), "tasks": reports} if several else reports[0]
+        console.out(msgspec.json.encode(whole).decode(), highlight=False)
     return max(codes)
 
 
@@ -65,7 +71,7 @@ async def evaluate_command(
     trees: bool,
     out: Path,
     console: Console,
-    json: bool,
+    reports: list[dict[str, Any]] | None,
     archive: Archive | None = None,
     brief: bool = False,
     allowance: Allowance | None = None,
@@ -73,13 +79,13 @@ async def evaluate_command(
     """Evaluate, or resume, and print the figures; the exit code: 1 if the model failed anywhere.
 
     The first `limit` problems of the task are asked; of an `archive`, if there is one, whose
-    answers are served. `console` writes to standard output; only a terminal gets a progress line,
-    and none with `json`; `brief` is one line. Raises UsageError, BackendError and BudgetExceeded
-    as `evaluate` does.
+    answers are served. `console` writes to standard output; only a terminal gets a progress line.
+    With `reports` nothing is printed, and the figures are added there; `brief` is one line.
+    Raises UsageError, BackendError and BudgetExceeded as `evaluate` does.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
-    quiet = Console(quiet=True) if json else console
+    quiet = Console(quiet=True) if reports is not None else console
     problems = task_of(task.name)
     drawn = problems.items(limit, problems_seed, backends["policy"].info.grammar)
     items = await _all_of(drawn, limit, quiet)
@@ -115,11 +121,11 @@ async def evaluate_command(
             on_row=progress,
         )
     timing = read_json(out / "timing.json") or {}
-    if json:
+    if reports is not None:
         report = {"out": str(out), "config": config, **msgspec.to_builtins(metrics)}
         report["timing"] = timing
         report["unreadable"] = unreadable
-        console.out(msgspec.json.encode(report).decode(), highlight=False)
+        reports.append(report)
     elif brief:
         console.print(f"{title}: {percent(metrics.accuracy)}", markup=False)
     else:

@@ -14,6 +14,7 @@ from eval.scorers import SCORERS
 from eval.tasks import Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
+from reason.errors import UsageError
 from reason.keys import Eval
 from reason.ledger import Budget
 from reason.run import Controller
@@ -39,6 +40,10 @@ class Evaluation:
         """Raises UsageError for unknown keys and names, and, unless `data` is false, for data that
         cannot be used."""
         method, budget = method_of(Eval, tables, method_named(asked.controller))
+        for name in ("limit", "concurrency", "tokens_in_flight"):
+            value = getattr(asked, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be 1 or more, got {value}")
         if asked.replay:
             refuse_models(tables)
             archive = open_archive(asked.replay, asked.task)

@@ -150,6 +150,12 @@ def test_rewards_choose_and_seconds_pass_on_a_virtual_clock(tmp_path: Path) -> N
     assert (row["answer"], row["correct"]) == ("2", True)
     (timed,) = read_times(tmp_path / "a" / "times.jsonl")
     assert timed == Timed("1", 0, pytest.approx(9000), pytest.approx(0))
+    word = {"problem": "1+1?", "answer": "2", "samples": [{"text": r"\boxed{2}", "seconds": 7}]}
+    file = written(tmp_path / "word.jsonl", word)
+    alone = reason("eval", "--replay", str(file), "-c", "single", "--out", str(tmp_path / "c"))
+    assert alone.exit_code == 0, alone.stderr
+    (timed,) = read_times(tmp_path / "c" / "times.jsonl")
+    assert timed == Timed("1", 0, pytest.approx(7), pytest.approx(7)), "its first word is its last"
     assert timing["seconds"] < 60
     limited = reason(*words, "budget.seconds=1000", "--out", str(tmp_path / "b"))
     assert limited.exit_code == 0
@@ -196,10 +202,13 @@ def test_mistakes_are_one_line(recorded: Path, tmp_path: Path) -> None:
         ((apr, "task=countdown4"), "has answers to countdown3 only, not to countdown4"),
         ((apr, "backend=hf:x"), "a replay has the models and problems of its recording"),
         ((apr, "limit=7"), "limit must be at most 6, the questions on record, got 7"),
-        ((apr, "controller=single"), "the recording has no answer left for this context"),
+        ((apr, "controller=single"), "were recorded, none of them to this; replay the method that"),
         ((str(file), "controller=best_of_n", "scorer=likelihood"), "no scorer is called 'likeli"),
         ((str(file), "controller=best_of_n", "scorer=recorded"), "no scorer is called 'record"),
-        ((str(file), "controller=self_consistency", "n=2"), "1: the recording has no answer left"),
+        (
+            (str(file), "controller=self_consistency", "n=2"),
+            "all 1 that were recorded are used",
+        ),
     ]:
         out = tmp_path / re.sub(r"\W", "", message)
         result = reason("eval", "--replay", *words, "--out", str(out))

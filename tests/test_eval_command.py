@@ -97,6 +97,17 @@ async def test_one_object_for_machines(tmp_path: Path) -> None:
     assert {"prompt_tokens", "cached_tokens", "cached"} <= timing.keys()
 
 
+async def test_one_object_for_several_tasks(tmp_path: Path) -> None:
+    console = paper()
+    assert await run(tmp_path, console, json=True, task="countdown3,countdown4") == 0
+    (line,) = written(console).splitlines()
+    report = json.loads(line)
+    assert report["out"] == str(tmp_path)
+    assert [(of["config"]["task"], of["out"]) for of in report["tasks"]] == [
+        (name, str(tmp_path / name)) for name in ("countdown3", "countdown4")
+    ]
+
+
 async def test_what_is_asked_and_how_it_is_sampled_have_a_seed_each(tmp_path: Path) -> None:
     seeds: dict[str, set[int | None]] = {}
     asked: dict[str, set[str]] = {}

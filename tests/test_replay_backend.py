@@ -111,7 +111,7 @@ def test_what_was_not_recorded_is_refused() -> None:
         model = recording(("one", 1.0))
         ids = model.encode("a question")
         await collect(model, ids, PARAMS)
-        with pytest.raises(BackendError, match=r"no answer left .* of 1 recorded, 0 are left"):
+        with pytest.raises(BackendError, match=r"all 1 that were recorded are used; ask for fewer"):
             await collect(model, ids, PARAMS)
         with pytest.raises(Unsupported, match="no log-probabilities"):
             await model.score(ids, 1)

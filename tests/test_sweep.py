@@ -207,6 +207,7 @@ def test_a_cluster_of_two_workers_of_which_one_is_killed(whole: Path, tmp_path: 
         ("[[method]]\ncontroller='apr'\nwide=1", "apr,wide=1: unknown key wide"),
         ("[[method]]\ncontroller='aqr'", "aqr: no controller is called 'aqr'; there is: apr"),
         ("[[method]]\ncontroller='single'\ntask='x'", "single,task=x: no task is called 'x'"),
+        ("limit=0\n[[method]]\ncontroller='single'", "single: limit must be 1 or more, got 0"),
         ("out='x'\n[[method]]\ncontroller='single'", "out is for the command line of the sweep"),
         ("[stop]\ntokens=1\n[[method]]\ncontroller='single'", "unknown key stop.tokens"),
         ("[stop]\nseconds=0\n[[method]]\ncontroller='single'", "seconds must be above 0, got 0"),

@@ -50,6 +50,8 @@ class Recorded:
         """Seconds from the request until so many tokens are there, the pace taken as even."""
         if not served:
             return 0.0
+        if served >= len(self.ids):
+            return self.seconds
         return self.wait + (self.seconds - self.wait) * (served - 1) / max(len(self.ids) - 1, 1)
 
 
@@ -115,9 +117,13 @@ class ReplayBackend:
             if self._left.get(key):
                 return self._left[key].pop(0)
         raise BackendError(
-            f"the recording has no answer left for this context of {len(ids)} tokens: of "
-            f"{self._total} recorded, {sum(map(len, self._left.values()))} are left, for others. "
-            "Ask for fewer chains, or replay the method that was recorded"
+            f"the recording has no answer left to this request of {len(ids)} tokens: "
+            + (
+                f"all {self._total} that were recorded are used; ask for fewer chains"
+                if not any(self._left.values())
+                else f"{self._total} were recorded, none of them to this; replay the method that "
+                "was recorded"
+            )
         )
 
     def _end(

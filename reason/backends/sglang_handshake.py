@@ -121,15 +121,15 @@ def _own_logprobs(worker: Server, tokenizer: Tokenizer) -> bool:
     """
     ids = tokenizer.ids(PROBE)
 
-    def ask(ids: list[int], tokens: int) -> Any:
+    def ask(more: list[int], tokens: int) -> Any:
         sampling = {"temperature": 2.0, "max_new_tokens": tokens, "ignore_eos": True}
-        body = {"input_ids": ids, "sampling_params": sampling, "return_logprob": True}
-        start = len(ids) - SAMPLED - 1 + tokens
-        return worker.ask("/generate", {**body, "logprob_start_len": start})["meta_info"]
+        body = {"input_ids": [*ids, *more], "sampling_params": sampling, "return_logprob": True}
+        return worker.ask("/generate", {**body, "logprob_start_len": len(ids) - 1})["meta_info"]
 
     try:
-        sampled = ask(ids, SAMPLED).get("output_token_logprobs") or []
-        scored = ask([*ids, *(of[1] for of in sampled)], 0).get("input_token_logprobs") or []
+        sampled = ask([], SAMPLED).get("output_token_logprobs") or []
+        tokens = [of[1] for of in sampled]
+        scored = ask(tokens, 0).get("input_token_logprobs") or [] if tokens else []
     except BackendError as error:
         if isinstance(error, Refused) and error.status not in BUSY:
             raise
