@@ -46,6 +46,8 @@ class Publication:
         """
         if self.trees < 0:
             raise UsageError(f"trees must be 0 or more, got {self.trees}")
+        if (self.out / "samples.jsonl").exists():
+            raise UsageError(f"{self.out} is the folder of an evaluation: give another for --out")
         prices = read_prices(self.prices) if self.prices else None
         currency = prices.currency if prices else None
         groups = summarise(aligned(read_evaluations(self.places), self.common), prices)

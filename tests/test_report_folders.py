@@ -259,3 +259,10 @@ def test_rows_of_the_samples_file_are_those_of_the_evaluation() -> None:
     for evaluation in read_evaluations([evaluations()]):
         lines = (evaluation.path / "samples.jsonl").read_bytes().splitlines()
         assert sorted(msgspec.json.encode(row) for row in evaluation.rows) == sorted(lines)
+
+
+def test_a_report_does_not_go_into_the_folder_of_an_evaluation(tmp_path: Path) -> None:
+    copytree(evaluations() / "single", tmp_path / "in")
+    with pytest.raises(UsageError, match="in is the folder of an evaluation: give another for"):
+        printed([tmp_path / "in"], tmp_path / "in")
+    assert not (tmp_path / "in" / "report.html").exists()
