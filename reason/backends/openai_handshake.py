@@ -18,8 +18,6 @@ IDS = range(10, 18)
 """Any that every vocabulary has."""
 TOKENS = 8
 """Of an answer to a probe: several, since of some tokens a model is sure at every temperature."""
-ATTEMPTS = 4
-"""Hot answers that are compared with the likeliest one."""
 Answer = list[tuple[int, float | None]]
 """Ids and logprobs."""
 CHAT = "for methods that continue no thread, add chat=1"
@@ -81,7 +79,8 @@ def greet(
     except UsageError as error:
         raise UsageError(f"{error}; say where it is: openai:{url}?tokenizer=PATH") from None
     _compare(server, headers, source, ours)
-    hot = {**probe, **dialect.fields, "temperature": 2.0, "top_k": 2}
+    # No other token than the likeliest is left, and yet the request is not taken for a greedy one.
+    hot = {**probe, **dialect.fields, "temperature": 2.0, "top_p": 0.001}
     if not _own_logprobs(server, hot, greedy):
         warnings.warn(
             f"{url} returns logprobs after temperature, not the model's own: start SGLang with "
@@ -150,16 +149,15 @@ def _compare(server: Server, headers: Mapping[str, str], source: str, ours: Toke
 
 def _own_logprobs(server: Server, body: Mapping[str, Any], greedy: Answer) -> bool:
     """Whether tokens of the likeliest answer have the same logprobs where they are sampled hot."""
-    for seed in range(ATTEMPTS):  # some of which begin as that answer does
-        try:
-            hot = _answer(server.ask("/completions", {**body, "seed": seed}))
-        except BackendError:
-            return True  # too busy to be asked
-        for (here, ours), (there, theirs) in zip(hot, greedy, strict=False):
-            if here != there or ours is None or theirs is None:
-                break
-            if abs(ours - theirs) > 0.1:
-                return False
+    try:
+        hot = _answer(server.ask("/completions", body))
+    except BackendError:
+        return True  # too busy to be asked
+    for (here, ours), (there, theirs) in zip(hot, greedy, strict=False):
+        if here != there or ours is None or theirs is None:
+            break
+        if abs(ours - theirs) > 0.1:
+            return False
     return True
 
 
