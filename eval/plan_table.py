@@ -14,6 +14,7 @@ from eval.plan import Plan
 from eval.power import (
     POWER,
     READINGS,
+    Design,
     Which,
     detectable,
     power_of,
@@ -45,10 +46,11 @@ def _shown(plan: Plan) -> Iterator[Table | Text]:
     design = plan.design
     yield Text(plan.task, style="bold")
     source = f"as in {', '.join(map(str, plan.like))}" if plan.like else "assumed"
+    unknown = " (assumed)" if plan.like and design.correlation == Design.correlation else ""
     yield Text(
         f"{design.questions:,} questions; {source}: {design.accuracy:.1%} of answers are right, "
         f"{design.icc:.0%} of their variance lies between questions, and the solve rates of two "
-        f"methods correlate at {design.correlation:.2f}\n"
+        f"methods correlate at {design.correlation:.2f}{unknown}\n"
     )
     yield Text(
         f"smallest difference that is found with {POWER:.0%} power at p < {1 - CONFIDENCE:.2f}, "

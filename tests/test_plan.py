@@ -147,6 +147,9 @@ def test_what_evaluations_tell(tmp_path: Path) -> None:
     assert (own["icc"], own["accuracy"]) == (0.2, 0.9)
     said = reason("power", "aime24", "--like", str(places[0])).stdout
     assert f"as in {places[0]}:" in " ".join(said.split())
+    assert "correlate at 0.90 (assumed)" in " ".join(said.split())
+    said = reason("power", "aime24", "--like", f"{places[0]},{places[1]}").stdout
+    assert "(assumed)" not in said and "correlate at" in " ".join(said.split())
 
 
 def test_folders_that_do_not_tell(tmp_path: Path) -> None:
