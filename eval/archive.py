@@ -9,6 +9,7 @@ or "length". Its tokens are words: no tokenizer is known.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -60,6 +61,12 @@ def open_archive(path: Path, task: str) -> Archive:
 
     Raises UsageError for what is no recording, or one of another task.
     """
+    held = path / NAME if path.is_dir() else path
+    return _opened(path, task, held.stat().st_mtime_ns if held.exists() else 0)
+
+
+@lru_cache(maxsize=2)  # the cells of a sweep share one
+def _opened(path: Path, task: str, changed: int) -> Archive:
     if path.is_dir():
         return _folder(path, task)
     if path.suffix not in SUFFIXES or not path.exists():

@@ -70,14 +70,18 @@ def go_on_ray(sweep: Sweep, address: str, cpus: float, gpus: float, console: Con
         task = ray.remote(max_retries=RETRIES, num_cpus=cpus, num_gpus=gpus)(run_cell)
         allowance = Allowance(sweep.limits)
         waiting, running = list(sweep.cells), dict[Any, Cell]()
-        spent, done = None, 0
+        spent, done, limited = None, 0, sweep.limits.total_tokens < inf
         with stoppable(sweep.kept):
             while running or (waiting and not spent):
-                allowance.tokens = sum(_tokens(sweep))
+                if limited:
+                    allowance.tokens = sum(_tokens(sweep))
                 spent = allowance.spent()
                 while waiting and len(running) < slots and not spent:
                     cell = waiting.pop(0)
-                    left = sweep.limits.total_tokens - allowance.tokens + sum(_tokens(sweep, cell))
+                    left = inf
+                    if limited:  # a cell counts what it has spent before itself
+                        own = sum(_tokens(sweep, cell))
+                        left = sweep.limits.total_tokens - allowance.tokens + own
                     running[task.remote(cell.tables, left, allowance.left())] = cell
                 ready, _ = ray.wait(list(running), timeout=POLL_SECONDS) if running else ([], [])
                 for reference in ready:

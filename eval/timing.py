@@ -89,14 +89,18 @@ class Timing:
         write_json(self.path, self.summary())
 
     def close(self) -> None:
-        """Save, and let go of the files."""
+        """Save, with what all samples add up to, and let go of the files."""
         try:
             self.save()
+            middles = {"seconds_per_sample": self._of_samples, "ttft": self._ttft}
+            found = {name: _middle(values) for name, values in middles.items()}
+            write_json(self.path, {**self.summary(), **found})
         finally:
             self._file.close()
 
     def summary(self) -> dict[str, Any]:
-        """Seconds of wall clock; tokens per second over all that ran at the same time."""
+        """Seconds of wall clock; tokens per second over all that ran at the same time. Nothing that
+        takes longer the more samples there are."""
         elapsed = self.seconds + time.monotonic() - self._born
         return {
             "seconds": elapsed,
@@ -105,8 +109,6 @@ class Timing:
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "cached": self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0,
-            "seconds_per_sample": _middle(self._of_samples),
-            "ttft": _middle(self._ttft),
         }
 
     def _note(self, timed: Timed) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from reason.backends.http import Refused
-from reason.backends.openai_wire import Counts, Error
+from reason.backends.openai_wire import Counts, Error, failure_of
 from reason.errors import Unsupported
 from reason.types import Grammar, Message, SamplingParams
 
@@ -35,12 +35,7 @@ class ChatEvent(msgspec.Struct):
     @property
     def failure(self) -> str | None:
         """What the server says went wrong."""
-        if self.error is not None:
-            return self.error if isinstance(self.error, str) else self.error.message or "no reason"
-        for choice in self.choices:
-            if choice.finish_reason not in (None, "stop", "length"):
-                return f"it ended with {choice.finish_reason!r}"
-        return None
+        return failure_of(self.error, (choice.finish_reason for choice in self.choices))
 
 
 decode_event = msgspec.json.Decoder(ChatEvent).decode

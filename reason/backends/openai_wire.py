@@ -1,7 +1,7 @@
 """What goes over the wire to and from `/v1/completions`, in the dialects of its servers."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,12 +143,15 @@ class Event(msgspec.Struct):
     @property
     def failure(self) -> str | None:
         """What the server says went wrong."""
-        if self.error is not None:
-            return self.error if isinstance(self.error, str) else self.error.message or "no reason"
-        for choice in self.choices:
-            if choice.finish_reason not in (None, "stop", "length"):
-                return f"it ended with {choice.finish_reason!r}"
-        return None
+        return failure_of(self.error, (choice.finish_reason for choice in self.choices))
+
+
+def failure_of(error: Error | str | None, endings: Iterable[str | None]) -> str | None:
+    """What an event says went wrong, by its error and its finish reasons."""
+    if error is not None:
+        return error if isinstance(error, str) else error.message or "no reason"
+    wrong = (ending for ending in endings if ending not in (None, "stop", "length"))
+    return next((f"it ended with {ending!r}" for ending in wrong), None)
 
 
 decode_event = msgspec.json.Decoder(Event).decode
