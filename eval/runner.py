@@ -97,18 +97,18 @@ async def evaluate(
                 add_session(out / "manifest.json", backends)
                 timing = Timing(out / "timing.json")
                 session = _Session(
-                    controller,
-                    backends,
-                    recording,
-                    allowance,
-                    budget,
-                    seed,
-                    samples,
-                    kept,
-                    timing,
-                    on_row,
-                    rows,
-                    Flight(tokens_in_flight),
+                    controller=controller,
+                    backends=backends,
+                    recording=recording,
+                    allowance=allowance,
+                    budget=budget,
+                    seed=seed,
+                    samples=samples,
+                    trees=kept,
+                    timing=timing,
+                    on_row=on_row,
+                    rows=rows,
+                    flight=Flight(tokens_in_flight),
                 )
                 await session.run(((wanted[key], key[1]) for key in left), concurrency)
             missing = len(wanted) - len(rows)
