@@ -8,7 +8,8 @@ the thread reads what they return and writes on. Children may spawn in turn.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from controllers.syntax import Syntax, Task, syntax_of
+from controllers.grammar import Syntax, Task
+from controllers.syntax import syntax_of
 from reason.engine import Engine
 from reason.types import Prompt, Result, SamplingParams, Thread
 

@@ -5,6 +5,7 @@ run, on shared backends.
 """
 
 import asyncio
+import copy
 import hashlib
 import inspect
 from bisect import bisect_right
@@ -47,14 +48,26 @@ class Engine:
         self.tree, self.ledger = self._journal.tree, self._journal.ledger
         self.scorers = dict(scorers or {})
         self.seed = seed
-        self.exceeded: BudgetExceeded | None = None
-        """The first limit of the budget that was hit."""
         self._steering = Steering(self.tree)
+        self._above: Thread | None = None
+
+    @property
+    def exceeded(self) -> BudgetExceeded | None:
+        """The first limit of the budget that was hit."""
+        return self._journal.exceeded
+
+    def below(self, thread: Thread) -> "Engine":
+        """The same run, for a method inside a method: its root is a child spawned by `thread`."""
+        inner = copy.copy(self)
+        inner._above = thread
+        return inner
 
     # Threads
 
     def open(self, prompt: Prompt, model: str = "policy") -> Thread:
         """Start the root thread."""
+        if self._above:
+            return self.spawn(self._above, prompt, model)
         if len(self.tree):
             raise ValueError("a run has one root, which is open already")
         return self._open("0", model, prompt=self._encode(prompt, model))
@@ -86,6 +99,11 @@ class Engine:
         )
         return thread.length - len(last.ids) + max(before - 1, 0)
 
+    def excerpt(self, thread: Thread, start: int, end: int | None = None) -> Segment:
+        """The tokens `start` to `end` of a thread's context, to be added to another one."""
+        ids = thread.ids[start:end]
+        return Segment("injected", self._backend(thread.model).decode(ids), ids)
+
     def append(self, thread: Thread, what: str | Sequence[Segment]) -> None:
         """Add text, or segments copied token for token, that the model did not write here.
 
@@ -116,9 +134,15 @@ class Engine:
 
     # Sampling
 
-    async def generate(self, thread: Thread, params: SamplingParams) -> Segment:
+    async def generate(
+        self,
+        thread: Thread,
+        params: SamplingParams,
+        enough: Callable[[Segment], bool] | None = None,
+    ) -> Segment:
         """Sample one segment, until a stop string, the end of text or `max_tokens`.
 
+        `enough` is asked after every chunk, and ends the segment when it is true: finish "stop".
         Raises BudgetExceeded when a limit of the run ends it; what was sampled is kept.
         """
         self._steering.writable(thread)
@@ -136,13 +160,18 @@ class Engine:
                 priority = params.priority + bool(thread.children or thread.continues)
                 seed, most = self._seed(place, params), int(min(left, room))
                 request = params.but(max_tokens=most, seed=seed, priority=priority)
-                finish = await self._request(thread, index, request, room < left)
+                finish = await self._request(thread, index, request, room < left, enough)
         if finish == "budget":
             raise self.exceed(self.ledger.room(thread)[1])
         return thread.segments[index]
 
     async def _request(
-        self, thread: Thread, index: int, params: SamplingParams, bound: bool
+        self,
+        thread: Thread,
+        index: int,
+        params: SamplingParams,
+        bound: bool,
+        enough: Callable[[Segment], bool] | None,
     ) -> Finish | None:
         """One request to the model; None if it was the budget that ended it. `bound`: whether
         `max_tokens` is the room the budget left, rather than what was asked for."""
@@ -166,6 +195,9 @@ class Engine:
                             await asyncio.sleep(0)  # by a sink just now: be cancelled here
                         if c.finish or self.ledger.room(thread)[0] < 1:
                             return finish
+                        if enough and enough(thread.segments[index]):
+                            self._journal.ended(thread, index, "stop")
+                            return "stop"
                 raise BackendError(f"{thread.model} stopped answering without saying why")
             except BaseException as error:
                 if finish is None:
@@ -230,7 +262,7 @@ class Engine:
         """Put on record that this limit was hit; the error to raise."""
         allowed = getattr(self.ledger.budget, limit)
         error = BudgetExceeded(limit, f"the run reached budget.{limit}={allowed:g}")
-        self.exceeded = self.exceeded or error
+        self._journal.exceeded = self._journal.exceeded or error
         return error
 
     def _open(

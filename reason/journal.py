@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from reason.backends.base import Chunk
+from reason.errors import BudgetExceeded
 from reason.events import Closed, Event, Joined, Noted, Opened, Tokens
 from reason.ledger import Budget, Ledger
 from reason.tree import ThreadTree
@@ -22,6 +23,7 @@ class Journal:
         self.tree = ThreadTree()
         self.ledger = Ledger(budget)
         self._sinks = (self.tree.apply, self.ledger.apply, *sinks)
+        self.exceeded: BudgetExceeded | None = None
         self._clock = _clock()
         self._born = self._clock()
 

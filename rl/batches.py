@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reason.errors import UsageError
+from rl.examples import examples
 from rl.recipe import SHORTEST, Mixture
-from rl.traces import Example, examples
+from rl.traces import Example
 from rl.vocabulary import ID
 
 IGNORE = -100

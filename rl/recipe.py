@@ -12,6 +12,9 @@ SHORTEST = 24
 """Tokens of the shortest row, and of the smallest batch."""
 
 
+SHARES = ("three", "five", "small", "all_children", "serial", "weave", "attempts", "cut", "sent_on")
+
+
 def _check(ok: bool, of: Any, name: str, expected: str) -> None:
     if not ok:
         raise ValueError(f"{name} must be {expected}, got {getattr(of, name)!r}")
@@ -36,17 +39,28 @@ class Mixture:
     """Children drawn of each root, one that succeeds among them if there is one."""
     serial: float = 0.0
     """How many serial traces are drawn per problem, on average (at most 1)."""
+    weave: float = 0.0
+    """Share of problems with a run of outlines and threads (rl/weaving.py)."""
+    attempts: float = 0.0
+    """Share of problems with an attempt, mostly one that reads earlier ones (rl/attempts.py)."""
+    cut: float = 0.0
+    """Share of serial searches and attempts that are shown again, cut, with the answer forced."""
+    sent_on: float = 0.0
+    """Share of problems with a serial search that is sent on after it gave up, where it does."""
 
     def __post_init__(self) -> None:
-        for name in ("three", "five", "small", "all_children", "serial"):
+        for name in SHARES:
             _check(0 <= getattr(self, name) <= 1, self, name, "a share from 0 to 1")
         rest = 1 - self.three
         _check(self.five <= rest + 1e-9, self, "five", f"at most 1 - three ({rest:g})")
         _check(self.narrow >= 0, self, "narrow", "0 or more")
         _check(self.children >= 0, self, "children", "0 or more")
         roots = self.root and (self.five or self.narrow or self.all_children)
-        if not (roots or self.children or (self.serial and self.five < 1)):
-            raise ValueError("root, children or serial must give examples: now there are none")
+        others = self.serial or self.weave or self.attempts
+        if not (roots or self.children or (others and self.five < 1)):
+            raise ValueError(
+                "root, children, serial, weave or attempts must give examples: now there are none"
+            )
 
 
 @dataclass(frozen=True, slots=True)

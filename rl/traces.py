@@ -12,26 +12,15 @@ first operation).
 SEARCH of two numbers lists the four results (`.` where it cannot be the target) and ends with
 `hit` or `no`; of three, it does so for every operation in turn. A child with four numbers or more
 spawns like a root (k = 0) and returns like a child. What the model does not write itself - prompts
-and reports - is context, never a target.
+and reports - is context, never a target. Other layouts of the same search stand in rl/weaving.py
+(outlines and threads) and rl/attempts.py (attempts that build on earlier ones).
 """
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
 
-from eval.countdown import (
-    LARGEST_NUMBER,
-    TARGETS,
-    Numbers,
-    Problem,
-    Step,
-    generate,
-    moves,
-    solve,
-)
-from eval.tasks import SMALL
-from rl.recipe import Mixture
+from eval.countdown import TARGETS, Numbers, Problem, Step, moves, solve
 
 ROUNDS = 4
 """Spawns after which a root with a limited width gives up."""
@@ -150,45 +139,21 @@ def _fan_out(
     yield Example(kind, context, ending(last, None))
 
 
+def branch(step: Step, rest: Numbers, target: int, out: Words) -> tuple[Step, ...] | None:
+    """A first operation and the search of what it leaves, appended to `out`; the solution."""
+    out += [*str(step).split(), "|", *map(str, rest), ";"]
+    tail = search(rest, target, out)
+    return None if tail is None else (step, *tail)
+
+
 def serial(problem: Problem, k: int, rng: random.Random) -> Example:
     """One thread that does it all: k first operations, or with k = 0 every one, in order."""
     order = rotated(problem, k, rng)[:k] if k else moves(problem.numbers)
     written: Words = []
     found = None
     for step, rest in order:
-        written += [*str(step).split(), "|", *map(str, rest), ";"]
-        tail = search(rest, problem.target, written)
-        if tail is not None:
-            found = (step, *tail)
+        found = branch(step, rest, problem.target, written)
+        if found:
             break
     opening = prompt("seq", problem.target, problem.numbers, k)
     return Example("serial", opening, written + ending("<ans>", found))
-
-
-def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
-    """An endless, seeded stream of training examples from the training split."""
-    rng = random.Random(f"traces/{seed}")
-    streams = {  # over again from the first problem, should they run out
-        (n, largest): cycle(generate(n, "train", seed, largest))
-        for n in (3, 4, 5)
-        for largest in (SMALL, LARGEST_NUMBER)
-    }
-    while True:
-        draw = rng.random()
-        n = 3 if draw < mixture.three else 5 if draw < mixture.three + mixture.five else 4
-        small = mixture.small and rng.random() < mixture.small
-        problem = next(streams[n, SMALL if small else LARGEST_NUMBER])
-        if mixture.root:
-            if n == 5 or rng.random() < mixture.all_children:
-                yield from parallel(problem, 0, rng)
-            for _ in range(mixture.narrow if n < 5 else 0):
-                yield from parallel(problem, rng.choice((2, 4, 8) if n == 4 else (2, 4)), rng)
-        states = [rest for _, rest in moves(problem.numbers)]
-        drawn = rng.sample(states, min(len(states), mixture.children))
-        good = [s for s in states if solve(s, problem.target) is not None]
-        if drawn and good:
-            drawn[0] = rng.choice(good)
-        for state in drawn:
-            yield from child(state, problem.target, rng)
-        if n != 5 and rng.random() < mixture.serial:
-            yield serial(problem, rng.choice((0, 0, 8)), rng)

@@ -20,7 +20,20 @@ SPECIAL = [
 ]
 WORDS = ["fail", "hit", "no", "|", ";", ",", "=", "+", "-", "*", "/", "."]
 SIZE = 256
-NAMED = [*SPECIAL, *WORDS, *map(str, range(LIMIT + 1))]
+WEAVE = [
+    "<weave>",
+    "<Parallel>",
+    "</Parallel>",
+    "<Outlines>",
+    "</Outlines>",
+    "<Outline>",
+    "</Outline>",
+    "<Thread>",
+    "</Thread>",
+    ":",
+]
+ATTEMPTS = ["<try>", "<att>", "tried", "check", "wait"]
+NAMED = [*SPECIAL, *WORDS, *map(str, range(LIMIT + 1)), *WEAVE, *ATTEMPTS]
 VOCABULARY = [*NAMED, *(f"<unused{i}>" for i in range(SIZE - len(NAMED)))]
 """The token with id i is VOCABULARY[i]; the unused ones are room for other formats."""
 ID = {word: i for i, word in enumerate(VOCABULARY)}

@@ -11,7 +11,7 @@ import pytest
 
 from controllers.best_of_n import BestOfN
 from controllers.single import Single
-from controllers.syntax import STEP_BY_STEP
+from controllers.tags import STEP_BY_STEP
 from eval.graders import EQUALITY, Mathematics
 from eval.item import Item
 from eval.runner import evaluate

@@ -10,8 +10,8 @@ import pytest
 from reason.config import build, merge, read_toml
 from reason.errors import UsageError
 from rl.batches import IGNORE, block, buckets, fitting
+from rl.examples import examples
 from rl.recipe import Mixture, Recipe, Stage
-from rl.traces import examples
 from tests.console import reason
 
 PLAIN = {"name": "one", "blocks": 1, "muon": 0.01, "adamw": 1e-3}

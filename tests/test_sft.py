@@ -18,11 +18,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from reason.errors import BackendError, TrainingError, UsageError
 from rl.batches import IGNORE, block, buckets
 from rl.checkpoint import locked
+from rl.examples import examples
 from rl.fast_llama import FUSED_FROM, FastLlama
 from rl.model import export, new_model
 from rl.recipe import Mixture, Recipe, Shape, Stage
 from rl.sft import Training, train
-from rl.traces import examples
 from rl.vocabulary import ID, VOCABULARY
 
 SMALL = Shape(hidden=32, layers=2, intermediate=48, head=16, context=1024)

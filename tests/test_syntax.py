@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.syntax import STEP_BY_STEP, SYNTAXES, CountdownSyntax, TagSyntax, Task, syntax_of
+from controllers.countdown import CountdownSyntax
+from controllers.grammar import Task
+from controllers.syntax import SYNTAXES, syntax_of
+from controllers.tags import STEP_BY_STEP, TagSyntax
 from eval.countdown import LIMIT, apply, parse_steps
 from reason.errors import UsageError
 from reason.types import Message, Prompt

@@ -6,13 +6,15 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from controllers.syntax import Task, syntax_of
+from controllers.grammar import Task
+from controllers.syntax import syntax_of
 from eval.countdown import Problem, generate, moves, solve, split_of
 from eval.tasks import countdown_item
 from eval.verifier import verify
 from rl.batches import IGNORE, block, buckets
+from rl.examples import examples
 from rl.recipe import Mixture
-from rl.traces import ROUNDS, Example, child, examples, parallel, serial
+from rl.traces import ROUNDS, Example, child, parallel, serial
 from rl.vocabulary import ID, NAMED, SIZE, VOCABULARY
 
 SYNTAX = syntax_of("countdown")

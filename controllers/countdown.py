@@ -1,0 +1,102 @@
+"""The grammar of the Countdown models, in which one word is one token."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controllers.grammar import Task, ThreadFormat
+from reason.errors import UsageError
+from reason.types import Prompt
+
+_STEP = r"\d+ [-+*/] \d+ = \d+"
+_STEPS = rf"{_STEP}(?: , {_STEP})*"
+
+THREADS = ThreadFormat(
+    header="<Thread> {number} :",
+    between="",
+    thread_end="</Thread>",
+    unclosed="</Thread>",
+    glue="",
+    block_end="</Parallel>",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CountdownSyntax:
+    """The grammar of the Countdown models that ship with the package; rl/traces.py defines it, and
+    rl/weaving.py and rl/attempts.py what belongs to outlines and to attempts.
+
+    A problem is its target followed by its numbers: "24 3 5 7 8".
+    """
+
+    stops: tuple[str, ...] = ("<join>",)
+
+    def serial(self, problem: Prompt, width: int) -> Prompt:
+        return f"<bos> <seq> {_words(problem)} ; {width} <go>"
+
+    def parallel(self, problem: Prompt, width: int) -> Prompt:
+        return f"<bos> <par> {_words(problem)} ; {width} <go>"
+
+    def child(self, task: Task) -> Prompt:
+        return f"<bos> <sub> {task.message} <go>"
+
+    def block(self, text: str) -> int:
+        return 0  # these models write nothing else in a turn that ends with a spawn
+
+    def tasks(self, text: str) -> list[Task]:
+        found = re.findall(rf"({_STEP}) <spawn> (\d+(?: \d+)*?)(?= {_STEP} <spawn>| <join>)", text)
+        return [Task(step, message) for step, message in found]
+
+    def result(self, text: str) -> str | None:
+        return _path("<ret>", text)
+
+    def report(self, tasks: Sequence[Task], results: Sequence[str | None]) -> str:
+        parts = [
+            f"<res> {task.label} fail" if result is None else f"<res> {task.label} , {result}"
+            for task, result in zip(tasks, results, strict=True)
+        ]
+        return " ".join([*parts, "<go>"])
+
+    def answer(self, text: str) -> str | None:
+        return _path("<ans>", text)
+
+    @property
+    def threads(self) -> ThreadFormat:
+        return THREADS
+
+    def woven(self, problem: Prompt, width: int) -> Prompt:
+        return f"<bos> <weave> {_words(problem)} ; {width} <go>"
+
+    def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
+        shown = "".join(f" <att> {solution}" for solution in earlier)
+        return f"<bos> <try> {_words(problem)} ; {width}{shown} <go>"
+
+    def solution(self, text: str) -> str | None:
+        match = re.search(rf"<ans> (tried {_STEPS}|{_STEPS}) <eos>$", text)
+        return match[1] if match else None
+
+    def conclusion(self, text: str) -> str:
+        return "<ans>"
+
+    def more(self, text: str) -> tuple[int, str]:
+        at = text.rfind("<ans>")
+        return (at if at >= 0 else len(text)), "wait"
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ("no", "hit")
+
+
+def _path(mark: str, text: str) -> str | None:
+    """The steps between the mark and the end of the sequence, if that is all there is."""
+    match = re.search(rf"{mark} ({_STEPS}) <eos>$", text)
+    return match[1] if match else None
+
+
+def _words(problem: Prompt) -> str:
+    if not isinstance(problem, str):
+        raise UsageError(
+            "a Countdown model reads a problem such as '3 5 7 8 = 24', not a conversation; "
+            "connect another model with --backend for that"
+        )
+    return problem

@@ -1,0 +1,120 @@
+"""What a grammar of parallel threads consists of: prompts, marks to stop at, blocks to read."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reason.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one child is asked."""
+
+    label: str
+    """What the parent called it."""
+    message: str
+    """All that the child gets to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadFormat:
+    """ThreadWeaver's blocks (Lian et al. 2025, section 3), with all white space in them.
+
+    The model writes up to and including `outlines_end`, then every thread up to `thread_end`, and
+    goes on behind `glue`; headers, glue, and what closes a thread that did not end, are put in.
+    """
+
+    header: str
+    """Opens a thread; {number} is that of its outline."""
+    between: str
+    """What of the header's beginning the second thread and later ones go without."""
+    thread_end: str
+    unclosed: str
+    """Closes a thread that did not close itself."""
+    glue: str
+    """Between the last thread and what the model goes on with."""
+    block_end: str
+    """Ends the block: written by the model in the released code, put in by the paper's runtime."""
+    outlines: str = "<Outlines>"
+    outlines_end: str = "</Outlines>"
+    outline: str = r"<Outline>\s*([0-9]+(?:\.[0-9]+)*)\s*:\s*(.*?)\s*</Outline>"
+    """A regular expression: the number of an outline, and what it says."""
+
+    def read(self, text: str) -> list[tuple[str, str]]:
+        """Number and text of every outline in the block that `text` ends with."""
+        return re.findall(self.outline, text.rpartition(self.outlines)[2], re.DOTALL)
+
+
+class Syntax(Protocol):
+    """A grammar of spawn and join. Text goes in and comes out; tokens are the engine's matter."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Strings at which a thread stops writing and waits for children."""
+        ...
+
+    def serial(self, problem: Prompt, width: int) -> Prompt:
+        """The prompt of a thread that does everything itself."""
+        ...
+
+    def parallel(self, problem: Prompt, width: int) -> Prompt:
+        """The prompt of a thread that may spawn; `width` children at a time, 0 for any number."""
+        ...
+
+    def child(self, task: Task) -> Prompt:
+        """The prompt of a child: its message and nothing else of the parent."""
+        ...
+
+    def block(self, text: str) -> int:
+        """Where that begins in `text` which the join block takes the place of: the spawn block
+        that it ends with; its end if there is none with a task in it."""
+        ...
+
+    def tasks(self, text: str) -> list[Task]:
+        """The tasks of the spawn block that `text` ends with; what cannot be read is left out."""
+        ...
+
+    def result(self, text: str) -> str | None:
+        """The message that a child's last words return to its parent; None for a failure."""
+        ...
+
+    def report(self, tasks: Sequence[Task], results: Sequence[str | None]) -> str:
+        """The join block that the parent reads."""
+        ...
+
+    def answer(self, text: str) -> str | None:
+        """The final answer in a thread's last words."""
+        ...
+
+    @property
+    def threads(self) -> ThreadFormat:
+        """How outlines and threads are written."""
+        ...
+
+    def woven(self, problem: Prompt, width: int) -> Prompt:
+        """The prompt of a thread that may outline parts; `width` to a block, 0 for any number."""
+        ...
+
+    def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
+        """The prompt of an attempt that is shown the solutions of earlier ones, maybe of none."""
+        ...
+
+    def solution(self, text: str) -> str | None:
+        """What an attempt hands on to later ones: its solution without the thinking."""
+        ...
+
+    def conclusion(self, text: str) -> str:
+        """What is added to `text`, a thread's words so far, to end its thinking and have it answer."""
+        ...
+
+    def more(self, text: str) -> tuple[int, str]:
+        """Where in a finished thread's words its thinking ended, and what to add there for it to
+        go on."""
+        ...
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        """Strings at which a step of a chain of thought ends."""
+        ...

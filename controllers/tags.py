@@ -1,0 +1,132 @@
+"""Grammars of tags, for general chat models, which learn them from the prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controllers.grammar import Task, ThreadFormat
+from reason.answers import boxed
+from reason.types import Message, Prompt
+
+STEP_BY_STEP = "Please reason step by step, and put your final answer within \\boxed{}."
+
+
+@dataclass(frozen=True, slots=True)
+class TagSyntax:
+    """`<spawn><task>…</task>…</spawn>`, answered by `<join><result>…</result>…</join>`.
+
+    The structure of APR (Pan et al. 2025, section 3) in the tags that ThreadWeaver and Parallel-R1
+    made usual, for any model that follows instructions.
+    """
+
+    stops: tuple[str, ...] = ("</spawn>", "<join>")
+
+    def serial(self, problem: Prompt, width: int) -> Prompt:
+        return _ask(problem, STEP_BY_STEP)
+
+    def parallel(self, problem: Prompt, width: int) -> Prompt:
+        many = f"exactly {width} tasks" if width else "as many tasks as help"
+        return _ask(
+            problem,
+            "You can hand parts of the work to helpers who work at the same time. To do so, write\n"
+            "<spawn>\n<task>everything the first helper must know</task>\n"
+            "<task>everything the second helper must know</task>\n</spawn>\n"
+            f"with {many} in the block, and stop. Helpers see only the text of their task. Their "
+            "results come back to you as\n<join>\n<result>…</result>\n<result>…</result>\n</join>\n"
+            "in the same order; then go on. Never write a <join> block yourself. "
+            "Spawn only what can be done independently. " + STEP_BY_STEP,
+        )
+
+    def child(self, task: Task) -> Prompt:
+        return _ask(
+            task.message, "Solve this, and put what you found within <result> and </result>."
+        )
+
+    def block(self, text: str) -> int:
+        if self.tasks(text):
+            return text.rindex("<spawn>")
+        begun = text.rfind("<join>")  # by a model that would write the results itself
+        return begun if begun >= 0 else len(text)
+
+    def tasks(self, text: str) -> list[Task]:
+        _, opened, block = text.rpartition("<spawn>")
+        parts = block.split("<task>")[1:] if opened else []
+        found = (part.partition("</task>") for part in parts)
+        read = [inside.strip() for inside, closed, _ in found if closed and inside.strip()]
+        return [Task(str(i), message) for i, message in enumerate(read, 1)]
+
+    def result(self, text: str) -> str | None:
+        _, thought, said = text.rpartition("</think>")
+        _, _, found = (said if thought else text).rpartition("<result>")
+        return found.partition("</result>")[0].strip() or None
+
+    def report(self, tasks: Sequence[Task], results: Sequence[str | None]) -> str:
+        lines = [f"<result>{r if r is not None else 'no result'}</result>\n" for r in results]
+        return "\n<join>\n" + ("".join(lines) or "no task could be read\n") + "</join>\n"
+
+    def answer(self, text: str) -> str | None:
+        return boxed(text)
+
+    @property
+    def threads(self) -> ThreadFormat:
+        return THREADS
+
+    def woven(self, problem: Prompt, width: int) -> Prompt:
+        many = f"exactly {width} outlines" if width else "two or more outlines"
+        return _ask(
+            problem,
+            "When parts of the work do not depend on each other, have them done at the same time: "
+            "write\n<Parallel>\n<Outlines>\n<Outline>1: what the first part will do</Outline>\n"
+            "<Outline>2: what the second part will do</Outline>\n</Outlines>\n"
+            f"with {many}, numbered from 1, without any results in them. Each is then worked out "
+            "in a thread\n<Thread>\n1: …\n</Thread>\nthat sees everything before the block and "
+            "all outlines, but no other thread. After the threads write </Parallel> and go on with "
+            "what they found. Write no block inside a thread. " + STEP_BY_STEP,
+        )
+
+    def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
+        if not earlier:
+            return _ask(problem, STEP_BY_STEP)
+        shown = "\n\n".join(
+            f"Solution {number}:\n{solution.strip()}" for number, solution in enumerate(earlier, 1)
+        )
+        return _ask(
+            problem,
+            "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
+            f"\n\n{shown}\n\nCheck them against the problem and against each other, keep what holds, "
+            "and write one better solution of your own. " + STEP_BY_STEP,
+        )
+
+    def solution(self, text: str) -> str | None:
+        _, thought, said = text.rpartition("</think>")
+        if not thought and "<think>" in text:
+            return None  # it never came to a solution
+        return (said if thought else text).strip() or None
+
+    def conclusion(self, text: str) -> str:
+        thinking = text.rfind("<think>") > text.rfind("</think>")
+        return "\n</think>\n\n" if thinking else "\n\nFinal answer: \\boxed{"
+
+    def more(self, text: str) -> tuple[int, str]:
+        thought = text.find("</think>")
+        return (thought, "Wait") if thought >= 0 else (len(text), "\n\nWait")
+
+    @property
+    def step_ends(self) -> tuple[str, ...]:
+        return ("\n\n",)
+
+
+THREADS = ThreadFormat(
+    header="\n<Thread>\n{number}:",
+    between="\n",
+    thread_end="</Thread>",
+    unclosed="\n</Thread>",
+    glue="\n",
+    block_end="</Parallel>",
+)
+
+
+def _ask(problem: Prompt, instruction: str) -> Prompt:
+    if isinstance(problem, str):
+        return [Message(role="user", content=f"{problem}\n\n{instruction}")]
+    *before, last = problem
+    return [*before, Message(role=last["role"], content=f"{last['content']}\n\n{instruction}")]
