@@ -18,6 +18,8 @@ THREADS = ThreadFormat(
     unclosed="</Thread>",
     glue="",
     block_end="</Parallel>",
+    block="<Parallel><Outlines>",
+    outline=("<Outline>", ":", "</Outline>"),
 )
 
 
@@ -74,6 +76,10 @@ class CountdownSyntax:
     def solution(self, text: str) -> str | None:
         match = re.search(rf"<ans> (tried {_STEPS}|{_STEPS}) <eos>$", text)
         return match[1] if match else None
+
+    @property
+    def thought_ends(self) -> tuple[str, ...]:
+        return ("<ans>",)
 
     def conclusion(self, text: str) -> str:
         return "<ans>"

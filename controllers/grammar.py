@@ -37,14 +37,18 @@ class ThreadFormat:
     """Between the last thread and what the model goes on with."""
     block_end: str
     """Ends the block: written by the model in the released code, put in by the paper's runtime."""
+    block: str
+    """Begins a block, with the outlines in it."""
+    outline: tuple[str, str, str]
+    """What stands before, between and after the number and the text of an outline."""
     outlines: str = "<Outlines>"
     outlines_end: str = "</Outlines>"
-    outline: str = r"<Outline>\s*([0-9]+(?:\.[0-9]+)*)\s*:\s*(.*?)\s*</Outline>"
-    """A regular expression: the number of an outline, and what it says."""
+    pattern: str = r"<Outline>\s*([0-9]+(?:\.[0-9]+)*)\s*:\s*(.*?)\s*</Outline>"
+    """The regular expression by which outlines are read, which is more lenient."""
 
     def read(self, text: str) -> list[tuple[str, str]]:
         """Number and text of every outline in the block that `text` ends with."""
-        return re.findall(self.outline, text.rpartition(self.outlines)[2], re.DOTALL)
+        return re.findall(self.pattern, text.rpartition(self.outlines)[2], re.DOTALL)
 
 
 class Syntax(Protocol):
@@ -105,8 +109,13 @@ class Syntax(Protocol):
         """What an attempt hands on to later ones: its solution without the thinking."""
         ...
 
+    @property
+    def thought_ends(self) -> tuple[str, ...]:
+        """Strings at which the thinking ends and the answer begins."""
+        ...
+
     def conclusion(self, text: str) -> str:
-        """What is added to `text`, a thread's words so far, to end its thinking and have it answer."""
+        """What to add to `text`, all of a thread so far, to end its thinking; then it answers."""
         ...
 
     def more(self, text: str) -> tuple[int, str]:

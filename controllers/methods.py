@@ -11,9 +11,11 @@ from reason.settings import choose
 
 METHODS = {
     "apr": "controllers.apr:AdaptiveParallel",
+    "threadweaver": "controllers.threadweaver:ThreadWeaver",
     "single": "controllers.single:Single",
     "self_consistency": "controllers.self_consistency:SelfConsistency",
     "best_of_n": "controllers.best_of_n:BestOfN",
+    "budget_forcing": "controllers.budget_forcing:BudgetForcing",
 }
 
 

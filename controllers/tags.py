@@ -92,8 +92,8 @@ class TagSyntax:
         return _ask(
             problem,
             "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
-            f"\n\n{shown}\n\nCheck them against the problem and against each other, keep what holds, "
-            "and write one better solution of your own. " + STEP_BY_STEP,
+            f"\n\n{shown}\n\nCheck them against the problem and against each other, keep what "
+            "holds, and write one better solution of your own. " + STEP_BY_STEP,
         )
 
     def solution(self, text: str) -> str | None:
@@ -101,6 +101,10 @@ class TagSyntax:
         if not thought and "<think>" in text:
             return None  # it never came to a solution
         return (said if thought else text).strip() or None
+
+    @property
+    def thought_ends(self) -> tuple[str, ...]:
+        return ("</think>",)
 
     def conclusion(self, text: str) -> str:
         thinking = text.rfind("<think>") > text.rfind("</think>")
@@ -122,6 +126,8 @@ THREADS = ThreadFormat(
     unclosed="\n</Thread>",
     glue="\n",
     block_end="</Parallel>",
+    block="<Parallel>\n<Outlines>\n",
+    outline=("<Outline>", ": ", "</Outline>\n"),
 )
 
 

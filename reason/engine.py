@@ -6,20 +6,20 @@ run, on shared backends.
 
 import asyncio
 import copy
-import hashlib
 import inspect
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from reason import fanout
 from reason.backends.base import Backend
 from reason.backends.pool import Pool
-from reason.errors import BackendError, BudgetExceeded, Unsupported, UsageError, finish_of
+from reason.errors import BudgetExceeded, Unsupported, UsageError
 from reason.journal import Journal
 from reason.journal import Sink as Sink
 from reason.ledger import Budget
+from reason.sampling import Enough, Sampling
 from reason.steering import Steering
 from reason.types import Finish, Prompt, SamplingParams, Segment, Thread
 
@@ -47,8 +47,8 @@ class Engine:
         self._journal = Journal(budget or Budget(), sinks)
         self.tree, self.ledger = self._journal.tree, self._journal.ledger
         self.scorers = dict(scorers or {})
-        self.seed = seed
         self._steering = Steering(self.tree)
+        self._sampling = Sampling(self._backend, self._journal, self._steering, seed)
         self._above: Thread | None = None
 
     @property
@@ -104,6 +104,11 @@ class Engine:
         ids = thread.ids[start:end]
         return Segment("injected", self._backend(thread.model).decode(ids), ids)
 
+    def unended(self, thread: Thread) -> int:
+        """Tokens of its context without the end-of-sequence token, if it has ended with one."""
+        ended = thread.length and thread.ids[-1] in self._backend(thread.model).info.ends
+        return thread.length - bool(ended)
+
     def append(self, thread: Thread, what: str | Sequence[Segment]) -> None:
         """Add text, or segments copied token for token, that the model did not write here.
 
@@ -138,72 +143,14 @@ class Engine:
         self,
         thread: Thread,
         params: SamplingParams,
-        enough: Callable[[Segment], bool] | None = None,
+        enough: Enough | None = None,
     ) -> Segment:
         """Sample one segment, until a stop string, the end of text or `max_tokens`.
 
         `enough` is asked after every chunk, and ends the segment when it is true: finish "stop".
         Raises BudgetExceeded when a limit of the run ends it; what was sampled is kept.
         """
-        self._steering.writable(thread)
-        index, start = len(thread.segments), thread.length
-        finish: Finish | None = None
-        while finish is None:  # more than once only if the budget is extended meanwhile
-            done = thread.length - start
-            left, room = params.max_tokens - done, self.ledger.room(thread)[0]
-            if min(left, room) < 1:
-                finish = "length" if left < 1 else "budget"
-                self._journal.ended(thread, index, finish)
-            else:
-                place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
-                # Its children done, a parent is what the whole run waits for.
-                priority = params.priority + bool(thread.children or thread.continues)
-                seed, most = self._seed(place, params), int(min(left, room))
-                request = params.but(max_tokens=most, seed=seed, priority=priority)
-                finish = await self._request(thread, index, request, room < left, enough)
-        if finish == "budget":
-            raise self.exceed(self.ledger.room(thread)[1])
-        return thread.segments[index]
-
-    async def _request(
-        self,
-        thread: Thread,
-        index: int,
-        params: SamplingParams,
-        bound: bool,
-        enough: Callable[[Segment], bool] | None,
-    ) -> Finish | None:
-        """One request to the model; None if it was the budget that ended it. `bound`: whether
-        `max_tokens` is the room the budget left, rather than what was asked for."""
-        finish: Finish | None = None
-        sampled, length = 0, thread.length
-        sent = length
-        stream = self._backend(thread.model).generate(thread.ids, params)
-        with self._steering.working_for(thread):
-            try:
-                async with aclosing(stream) as chunks:
-                    async for c in chunks:
-                        sampled += len(c.ids)
-                        finish = c.finish
-                        if c.usage:  # of a chat, only the model knows its length
-                            sent += c.usage.prompt_tokens - length
-                        if bound and finish == "length" and sampled >= params.max_tokens:
-                            finish = None
-                        self._journal.sampled(thread, index, c, finish, sent)
-                        sent = 0  # told once, however the request ends
-                        if self._steering.stopped(thread):
-                            await asyncio.sleep(0)  # by a sink just now: be cancelled here
-                        if c.finish or self.ledger.room(thread)[0] < 1:
-                            return finish
-                        if enough and enough(thread.segments[index]):
-                            self._journal.ended(thread, index, "stop")
-                            return "stop"
-                raise BackendError(f"{thread.model} stopped answering without saying why")
-            except BaseException as error:
-                if finish is None:
-                    why = finish_of(error)
-                    self._journal.ended(thread, index, why, 0 if why == "error" else sent)
-                raise
+        return await self._sampling.generate(thread, params, enough)
 
     async def score(self, thread: Thread, model: str | None = None) -> list[float]:
         """Log-probabilities of the thread's last segment, under its own or another model.
@@ -260,10 +207,7 @@ class Engine:
 
     def exceed(self, limit: str) -> BudgetExceeded:
         """Put on record that this limit was hit; the error to raise."""
-        allowed = getattr(self.ledger.budget, limit)
-        error = BudgetExceeded(limit, f"the run reached budget.{limit}={allowed:g}")
-        self._journal.exceeded = self._journal.exceeded or error
-        return error
+        return self._journal.exceed(limit)
 
     def _open(
         self,
@@ -299,13 +243,3 @@ class Engine:
 
     def _child_id(self, thread: Thread) -> str:
         return f"{thread.id}.{thread.children}"
-
-    def _seed(self, place: str, params: SamplingParams) -> int | None:
-        """Depends on the place in the tree, not on who ran first; and on the seeds of the run and
-        of the parameters, on both where both are given."""
-        given = [str(seed) for seed in (self.seed, params.seed) if seed is not None]
-        if not given:
-            return None
-        base = "+".join(given)
-        digest = hashlib.blake2b(f"{base}/{place}".encode(), digest_size=4).digest()
-        return int.from_bytes(digest) >> 1

@@ -31,6 +31,13 @@ class Journal:
         """Seconds since the run began."""
         return self._clock() - self._born
 
+    def exceed(self, limit: str) -> BudgetExceeded:
+        """Put on record that this limit was hit; the error to raise."""
+        allowed = getattr(self.ledger.budget, limit)
+        error = BudgetExceeded(limit, f"the run reached budget.{limit}={allowed:g}")
+        self.exceeded = self.exceeded or error
+        return error
+
     def opened(
         self, thread_id: str, model: str, parent: Thread | None, kept: int, continues: bool
     ) -> Thread:

@@ -22,8 +22,11 @@ BRANCHES = 3
 """Threads of a run that are examples of their own, one that succeeds among them if there is one."""
 
 
-def woven(problem: Problem, k: int, rng: random.Random) -> Iterator[Example]:
-    """The whole run as one sequence (appendix B of the paper), then some threads as they are asked.
+def woven(
+    problem: Problem, k: int, rng: random.Random, branches: int = BRANCHES
+) -> Iterator[Example]:
+    """The whole run as one sequence (appendix B of the paper), then `branches` of its threads as
+    they are asked.
 
     `k` threads to a block, 0 for all first operations in one.
     """
@@ -51,5 +54,5 @@ def woven(problem: Problem, k: int, rng: random.Random) -> Iterator[Example]:
     rng.shuffle(threads)
     threads.sort(key=lambda thread: not thread[0])
     good, others = threads[:1], threads[1:]
-    drawn = rng.sample(others, min(len(others), BRANCHES - 1))
+    drawn = rng.sample(others, min(len(others), branches - 1))
     yield from (example for _, example in [*good, *drawn])

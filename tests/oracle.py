@@ -8,11 +8,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from eval.countdown import Problem
+from eval.countdown import Problem, Step, parse_steps
 from reason.backends.scripted import Script, ScriptedBackend
 from reason.errors import BackendError
 from reason.types import SamplingParams
-from rl import traces
+from rl import attempts, traces, weaving
 
 
 def oracle_script(wrong: float = 0.0, silent: float = 0.0) -> Script:
@@ -21,7 +21,11 @@ def oracle_script(wrong: float = 0.0, silent: float = 0.0) -> Script:
 
     def write(context: str, params: SamplingParams) -> str:
         words = context.split()
-        written = next((e.written for e in _examples(words) if e.context == words), None)
+        whole = [(e.context, e.context + e.written) for e in _examples(words)]
+        exact = (sequence for asked, sequence in whole if asked == words)
+        going_on = (sequence for _, sequence in whole if sequence[: len(words)] == words)
+        found = next(exact, None) or next(going_on, None)
+        written = found and found[len(words) :]
         if written is None:
             raise BackendError(f"the oracle never learnt to go on from {context!r}")
         text = " ".join(written)
@@ -51,6 +55,8 @@ def _examples(words: list[str]) -> Iterator[traces.Example]:
     """The requests of the run that a context belongs to."""
     mode, opening = words[1], words[2 : words.index("<go>")]
     rng = random.Random(" ".join(opening))
+    if mode == "<try>":
+        return _attempts(words, opening, rng)
     target, *rest = (int(word) for word in opening if word != ";")
     if mode == "<sub>":
         return traces.child(tuple(rest), target, rng)
@@ -58,4 +64,27 @@ def _examples(words: list[str]) -> Iterator[traces.Example]:
     problem = Problem(tuple(rest), target)
     if mode == "<par>":
         return traces.parallel(problem, k, rng)
+    if mode == "<weave>":
+        return weaving.woven(problem, k, rng, branches=100)
     return iter((traces.serial(problem, k, rng),))
+
+
+def _attempts(words: list[str], opening: list[str], rng: random.Random) -> Iterator[traces.Example]:
+    """The attempt, and if its answer was forced, the answer."""
+    asked, *earlier = " ".join(opening).split(" <att> ")
+    target, *numbers, k = (int(word) for word in asked.split() if word != ";")
+    shown = [
+        attempts.Attempt(not text.startswith("tried"), _steps(text.removeprefix("tried ")))
+        for text in earlier
+    ]
+    walk = attempts.attempt(Problem(tuple(numbers), target), k, shown, rng)
+    if words[-1] == "<ans>":
+        answer = [*walk.solution(len(words) - len(walk.context) - 1), "<eos>"]
+        return iter([traces.Example("forced", words, answer)])
+    return iter([walk.whole()])
+
+
+def _steps(text: str) -> tuple[Step, ...]:
+    steps = parse_steps(text)
+    assert steps is not None, text
+    return tuple(steps)

@@ -62,6 +62,8 @@ class Info:
     """
     scores: bool = True
     """Whether `score` works."""
+    ends: tuple[int, ...] = ()
+    """Ids that end a sequence, as far as they are known."""
     fingerprint: str = ""
     """Which weights of that name, and in what type, as they were loaded; empty if it is unknown."""
 

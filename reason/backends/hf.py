@@ -64,9 +64,8 @@ class HFBackend:
         self._model = SlotModel(
             model, context=longest, max_batch=max_batch, cache_bytes=int(cache_gib * 2**30)
         )
-        self._worker = Worker(
-            self._model, eos=_eos(model, tokenizer), max_batch=max_batch, context=longest
-        )
+        ends = _eos(model, tokenizer)
+        self._worker = Worker(self._model, eos=ends, max_batch=max_batch, context=longest)
         # A thread inside torch must not outlive the interpreter.
         weakref.finalize(self, self._worker.close)
         self._info = Info(
@@ -76,6 +75,7 @@ class HFBackend:
             vocabulary=model.get_input_embeddings().weight.shape[0],
             reproducible="always" if self._model.exact else "never",
             grammar=str(getattr(model.config, "reason_grammar", None) or ""),
+            ends=tuple(sorted(ends)),
             fingerprint=fingerprint(model),
         )
 

@@ -80,6 +80,7 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
         vocabulary=max(len(ours), config.get("vocab_size") or 0),
         reproducible=_reproducible(settings),
         grammar=str(config.get("reason_grammar") or ""),
+        ends=ours.ends(config),
         fingerprint=f"{said['model_path']}@{said.get('weight_version')} {settings.get('dtype')}",
     )
     low_first = settings["schedule_low_priority_values_first"]

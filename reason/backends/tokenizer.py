@@ -1,7 +1,7 @@
 """Between text and token ids: chat templates are applied here and nowhere else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
@@ -56,6 +56,12 @@ class Tokenizer:
     def eos(self) -> int | None:
         found: int | None = self._tokenizer.eos_token_id
         return found
+
+    def ends(self, config: Mapping[str, Any]) -> tuple[int, ...]:
+        """Ids that end a sequence: those of the model's configuration, and the tokenizer's own."""
+        listed = config.get("eos_token_id")
+        found = {*(listed if isinstance(listed, list) else [listed]), self.eos}
+        return tuple(sorted(i for i in found if i is not None))
 
     def __len__(self) -> int:
         return len(self._tokenizer)
