@@ -16,6 +16,7 @@ METHODS = {
     "self_consistency": "controllers.self_consistency:SelfConsistency",
     "best_of_n": "controllers.best_of_n:BestOfN",
     "budget_forcing": "controllers.budget_forcing:BudgetForcing",
+    "adaptive_consistency": "controllers.stability:AdaptiveConsistency",
 }
 
 

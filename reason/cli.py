@@ -34,7 +34,10 @@ PRICES = (
     'A price table: [models."Qwen/Qwen3-8B"] with prompt = 0.10, cached = 0.02 and sampled = 0.40, '
     'each for a million tokens; currency = "USD" above it.'
 )
-CONTROLLERS = "Controllers: apr, single, self_consistency, best_of_n."
+CONTROLLERS = (
+    "Controllers: apr, threadweaver, single, self_consistency, best_of_n, budget_forcing, "
+    "adaptive_consistency."
+)
 
 
 @command(app, "ask", Ask, "[PROBLEM] [KEY=VALUE]", epilog=CONTROLLERS)
