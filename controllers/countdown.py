@@ -73,6 +73,20 @@ class CountdownSyntax:
         shown = "".join(f" <att> {solution}" for solution in earlier)
         return f"<bos> <try> {_words(problem)} ; {width}{shown} <go>"
 
+    thought_end: str = "<ans>"
+
+    def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
+        raise _untrained("summarise attempts", "distil=random_k")
+
+    def choice(self, problem: Prompt, solutions: Sequence[str], k: int) -> Prompt:
+        raise _untrained("choose among attempts", "distil=random_k")
+
+    def chosen(self, text: str, count: int, k: int) -> list[int] | None:
+        return None
+
+    def critique(self, problem: Prompt, solution: str) -> Prompt:
+        raise _untrained("list the errors of an attempt", "analyse=false")
+
     def solution(self, text: str) -> str | None:
         match = re.search(rf"<ans> (tried {_STEPS}|{_STEPS}) <eos>$", text)
         return match[1] if match else None
@@ -97,6 +111,10 @@ def _path(mark: str, text: str) -> str | None:
     """The steps between the mark and the end of the sequence, if that is all there is."""
     match = re.search(rf"{mark} ({_STEPS}) <eos>$", text)
     return match[1] if match else None
+
+
+def _untrained(what: str, instead: str) -> UsageError:
+    return UsageError(f"a Countdown model was not trained to {what}: give {instead}")
 
 
 def _words(problem: Prompt) -> str:

@@ -114,6 +114,30 @@ class Syntax(Protocol):
         """Strings at which the thinking ends and the answer begins."""
         ...
 
+    @property
+    def thought_end(self) -> str:
+        """The string with which a thread ends its thinking; its solution follows."""
+        ...
+
+    def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
+        """The prompt of a call that writes one summary of several attempts.
+
+        Raises UsageError, as `choice` does, for a grammar without such calls.
+        """
+        ...
+
+    def choice(self, problem: Prompt, solutions: Sequence[str], k: int) -> Prompt:
+        """The prompt of a call that picks the best `k` of several attempts."""
+        ...
+
+    def chosen(self, text: str, count: int, k: int) -> list[int] | None:
+        """What it picked, as indices below `count`; None unless it is `k` different ones."""
+        ...
+
+    def critique(self, problem: Prompt, solution: str) -> Prompt:
+        """The prompt of a call that lists the errors of one attempt; may raise UsageError."""
+        ...
+
     def conclusion(self, text: str) -> str:
         """What to add to `text`, all of a thread so far, to end its thinking; then it answers."""
         ...

@@ -12,6 +12,8 @@ from reason.settings import choose
 METHODS = {
     "apr": "controllers.apr:AdaptiveParallel",
     "threadweaver": "controllers.threadweaver:ThreadWeaver",
+    "pdr": "controllers.pdr:ParallelDistillRefine",
+    "sr": "controllers.sequential_refine:SequentialRefine",
     "single": "controllers.single:Single",
     "self_consistency": "controllers.self_consistency:SelfConsistency",
     "best_of_n": "controllers.best_of_n:BestOfN",

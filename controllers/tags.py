@@ -86,14 +86,50 @@ class TagSyntax:
     def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
         if not earlier:
             return _ask(problem, STEP_BY_STEP)
-        shown = "\n\n".join(
-            f"Solution {number}:\n{solution.strip()}" for number, solution in enumerate(earlier, 1)
-        )
         return _ask(
             problem,
             "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
-            f"\n\n{shown}\n\nCheck them against the problem and against each other, keep what "
-            "holds, and write one better solution of your own. " + STEP_BY_STEP,
+            f"\n\n{_listed(earlier)}\n\n"
+            "Check them against the problem and against each other, keep what holds, and write one "
+            "better solution of your own. " + STEP_BY_STEP,
+        )
+
+    thought_end: str = "</think>"
+
+    def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
+        return _ask(
+            problem,
+            f"Here are attempts at this problem.\n\n{_listed(solutions)}\n\n"
+            "Do not solve it yourself yet. Summarise them for somebody who will: what they agree "
+            "on, where they contradict each other and who is right, which facts are established, "
+            "what is still open, and what to do next.",
+        )
+
+    def choice(self, problem: Prompt, solutions: Sequence[str], k: int) -> Prompt:
+        return _ask(
+            problem,
+            f"Here are attempts at this problem.\n\n{_listed(solutions)}\n\n"
+            f"Which {k} are most likely right, or of most use to somebody who tries again? Give "
+            f"exactly {k} of their numbers, with commas between them, within <best> and </best>.",
+        )
+
+    def chosen(self, text: str, count: int, k: int) -> list[int] | None:
+        _, opened, rest = text.rpartition("<best>")
+        inside, closed, _ = rest.partition("</best>")
+        words = [word.strip() for word in inside.split(",")]
+        if not (opened and closed and all(word.isascii() and word.isdigit() for word in words)):
+            return None
+        picked = [int(word) - 1 for word in words]
+        fair = len(set(picked)) == len(picked) == k and all(0 <= i < count for i in picked)
+        return picked if fair else None
+
+    def critique(self, problem: Prompt, solution: str) -> Prompt:
+        return _ask(
+            problem,
+            f"Here is an attempt at this problem.\n\n{solution.strip()}\n\n"
+            "List its errors: every step that does not follow, every number that is wrong, all "
+            "that the problem asks for and the attempt leaves out. If there are none, say so. Do "
+            "not write a new solution.",
         )
 
     def solution(self, text: str) -> str | None:
@@ -129,6 +165,11 @@ THREADS = ThreadFormat(
     block="<Parallel>\n<Outlines>\n",
     outline=("<Outline>", ": ", "</Outline>\n"),
 )
+
+
+def _listed(solutions: Sequence[str]) -> str:
+    parts = enumerate(solutions, 1)
+    return "\n\n".join(f"Solution {number}:\n{said.strip()}" for number, said in parts)
 
 
 def _ask(problem: Prompt, instruction: str) -> Prompt:

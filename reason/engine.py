@@ -7,6 +7,7 @@ run, on shared backends.
 import asyncio
 import copy
 import inspect
+import random
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -119,6 +120,15 @@ class Engine:
             what = [Segment("injected", what, self._backend(thread.model).encode(what))]
         for segment in what:
             self._journal.added(thread, "injected", segment.text, segment.ids)
+
+    def chance(self, thread: Thread, name: str) -> random.Random:
+        """Where a method draws lots: what it draws depends on the run's seed, the thread and the
+        name only."""
+        return random.Random(self._sampling.seed_at(f"{thread.id}/{name}"))
+
+    def measure(self, thread: Thread, text: str) -> int:
+        """Tokens of a text for the thread's model."""
+        return len(self._backend(thread.model).encode(text))
 
     def join(self, thread: Thread, children: Iterable[Thread]) -> None:
         """The thread has waited for these children: its clock moves to the slowest of them."""

@@ -44,7 +44,7 @@ class Sampling:
                 place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
                 # Its children done, a parent is what the whole run waits for.
                 priority = params.priority + bool(thread.children or thread.continues)
-                seed, most = self._seed(place, params), int(min(left, room))
+                seed, most = self.seed_at(place, params.seed), int(min(left, room))
                 request = params.but(max_tokens=most, seed=seed, priority=priority)
                 finish = await self._request(thread, index, request, room < left, enough)
         if finish == "budget":
@@ -91,10 +91,10 @@ class Sampling:
                     self._journal.ended(thread, index, why, 0 if why == "error" else sent)
                 raise
 
-    def _seed(self, place: str, params: SamplingParams) -> int | None:
-        """Depends on the place in the tree, not on who ran first; and on the seeds of the run and
+    def seed_at(self, place: str, own: int | None = None) -> int | None:
+        """Depends on the place in the tree, not on who ran first; and on the run's seed and that
         of the parameters, on both where both are given."""
-        given = [str(seed) for seed in (self.seed, params.seed) if seed is not None]
+        given = [str(seed) for seed in (self.seed, own) if seed is not None]
         if not given:
             return None
         base = "+".join(given)

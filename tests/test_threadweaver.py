@@ -175,7 +175,7 @@ def test_the_shipped_model_weaves() -> None:
             await model.close()
 
     done = drive(go())
-    assert done.result and done.result.answer and item.verify(done.result.answer) is None
+    assert done.result and done.result.answer and item.verify(done.result.answer)
     assert len(done.tree) > 2 and "<Thread>" in said(done)
 
 

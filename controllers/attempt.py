@@ -1,0 +1,76 @@
+"""One attempt at a problem in two phases: thinking within a budget, then the solution."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controllers.grammar import Syntax
+from controllers.rounds import CALL
+from reason.engine import Engine
+from reason.types import Prompt, SamplingParams, Thread
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of an attempt."""
+
+    solution: str | None
+    """What others get to see of it, without the thinking; None if there is none."""
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class Attempting:
+    """The knobs of methods that make attempts."""
+
+    thinking: int = 0
+    """Tokens after which the thinking is ended and the solution asked for; 0: when it ends."""
+    solution_tokens: int = 2048
+    """Most tokens of a solution, once the thinking has ended."""
+    width: int = 4
+    """For models trained on it: first steps that an attempt searches."""
+    syntax: str = "tags"
+    sampling: SamplingParams = SamplingParams(temperature=1.0)
+
+    def __post_init__(self) -> None:
+        for name, least in (("thinking", 0), ("solution_tokens", 1), ("width", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+
+    async def attempts(
+        self,
+        engine: Engine,
+        syntax: Syntax,
+        prompt: Prompt,
+        root: Thread,
+        workspaces: Sequence[Sequence[str]],
+        number: int,
+    ) -> tuple[list[Thread], list[Attempt | None]]:
+        """Attempts at once, one with each workspace, as the round of that number; joined by the
+        root."""
+        calls = [
+            engine.spawn(root, syntax.attempt(prompt, space, self.width)) for space in workspaces
+        ]
+        for call in calls:
+            engine.note(call, CALL, {"round": number, "kind": "attempt"})
+        found = await engine.map(lambda call: self.attempt(engine, syntax, call), calls)
+        engine.join(root, calls)
+        return calls, found
+
+    async def attempt(
+        self, engine: Engine, syntax: Syntax, call: Thread, most: int | None = None
+    ) -> Attempt:
+        """Think, then write a solution of `most` tokens, or as many as a solution may have."""
+        start = call.length
+        most = most or self.solution_tokens
+        if not self.thinking:
+            await engine.generate(call, self.sampling)
+        else:
+            stop = (*self.sampling.stop, syntax.thought_end)
+            thinking = self.sampling.but(max_tokens=self.thinking, stop=stop)
+            turn = await engine.generate(call, thinking)
+            if turn.finish == "length":
+                engine.append(call, syntax.conclusion(engine.excerpt(call, 0).text))
+            if turn.finish == "length" or turn.stopped_at == syntax.thought_end:
+                await engine.generate(call, self.sampling.but(max_tokens=most))
+        text = engine.excerpt(call, start).text
+        return Attempt(syntax.solution(text), syntax.answer(text))

@@ -1,0 +1,52 @@
+"""Sequential refinement: an attempt, improved again and again.
+
+The other half of Madaan et al. 2025 (arXiv 2510.01123): depth without width. Each attempt sees the
+one before it, or also a list of its errors.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from controllers.attempt import Attempting
+from controllers.rounds import CALL, Rounds
+from controllers.syntax import syntax_of
+from reason.engine import Engine
+from reason.types import Prompt, Result, Thread
+
+
+@dataclass(frozen=True)
+class SequentialRefine(Attempting):
+    """An attempt that fails, or finds no solution, leaves the one before it in its place."""
+
+    name: ClassVar[str] = "sr"
+    rounds: int = 4
+    """Attempts after the first."""
+    analyse: bool = False
+    """Whether a call lists the errors of an attempt before the next one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds < 0:
+            raise ValueError(f"rounds must be 0 or more, got {self.rounds}")
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax = syntax_of(self.syntax)
+        if self.analyse:
+            syntax.critique(prompt, "")  # says at once if its models cannot be asked
+        root = engine.open(syntax.attempt(prompt, [], self.width))
+        solution: str | None = None
+        answer: str | None = None
+        holder: Thread = root
+        for number in range(self.rounds + 1):
+            shown = [solution] if solution else []
+            if solution and self.analyse:
+                call = engine.spawn(root, syntax.critique(prompt, solution))
+                engine.note(call, CALL, {"round": number, "kind": "distil"})
+                (said,) = await engine.map(lambda c: self.attempt(engine, syntax, c), [call])
+                engine.join(root, [call])
+                if said and said.solution:
+                    shown = [f"{solution}\n\nErrors found in it:\n{said.solution}"]
+            calls, (found,) = await self.attempts(engine, syntax, prompt, root, [shown], number)
+            if found and found.solution:
+                solution, answer, holder = found.solution, found.answer, calls[0]
+        return Result(answer, holder.id, Rounds.of(engine.tree, root).figures())
