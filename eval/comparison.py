@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 
 import numpy as np
@@ -9,7 +10,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from eval.estimates import by_question, maj_values, pass_values
-from eval.intervals import mover, paired, paired_bounded, this_set
+from eval.groups import groups_of, units
+from eval.intervals import mover, paired, paired_bounded, this_set, units_of
 from eval.metrics import Figure
 from eval.permutation import flipped, holm, mcnemar, relabelled, sign_flip
 from eval.samples import Sample
@@ -17,6 +19,7 @@ from eval.score import Score
 from reason.errors import UsageError
 
 __all__ = ["Difference", "Reading", "holm", "paired_difference"]
+SIGNS = "sign-flip permutation"
 NAMED = 3
 """Questions of each side that an error names."""
 
@@ -47,6 +50,8 @@ class Difference:
     test: str
     this_set: Reading | None
     """None for a figure at k samples, which no relabelling of samples leaves as it is."""
+    groups: int | None = None
+    """How many units the questions are, for questions like these; None where each is its own."""
 
 
 def difference_at_k(
@@ -64,6 +69,7 @@ def difference_at_k(
     eval.intervals.paired with `bounded` on either side, the test one of sign flips. Raises
     UsageError for other questions, fewer than two, and k greater than the samples of one.
     """
+    first, second = list(first), list(second)
     a, b = (by_question(_within(row, figure, budget) for row in rows) for rows in (first, second))
     same_questions(a, b, "the first", "the second")
     if len(a) < 2:
@@ -71,12 +77,23 @@ def difference_at_k(
     value_of = pass_values if score.name == "pass" else maj_values
     one, two = value_of(a, score.k), value_of(b, score.k)
     x, y = (np.array([of[name] for name in sorted(of)]) for of in (one, two))
-    low, high = paired_bounded(x, y)
-    p = flipped(x - y, seed)
-    found = Difference(
-        len(x), float((x - y).mean()), low, high, p, "sign-flip permutation", this_set=None
-    )
+    groups = _units(first, second)
+    low, high = paired_bounded(x, y, groups)
+    sums = np.bincount(units_of(groups, len(x))[0], x - y)
+    p = flipped(np.asarray(sums, float), seed)
+    mean, test = float((x - y).mean()), f"{SIGNS} of groups" if groups else SIGNS
+    found = Difference(len(x), mean, low, high, p, test, None, _count(groups))
     return found, float(x.mean()), float(y.mean())
+
+
+def _units(first: Iterable[Sample], second: Iterable[Sample]) -> list[int] | None:
+    """The units of the questions in order of their names, as either side knows them."""
+    known = groups_of(chain(first, second))
+    return units({name: known[name] for name in sorted(known)})
+
+
+def _count(groups: list[int] | None) -> int | None:
+    return len(set(groups)) if groups else None
 
 
 def _within(row: Sample, figure: Figure, budget: float) -> Sample:
@@ -98,9 +115,11 @@ def paired_difference(
     With a budget, a sample that spent more of the figure counts as wrong: what the same runs would
     have scored had they been cut off there. Where every question has one sample on either side,
     McNemar's exact test; else sign flips of the questions' differences, and for this set the
-    labels of the samples within each question. Raises UsageError if the questions are not the
-    same, or fewer than two.
+    labels of the samples within each question. Where questions are variants of one problem, what
+    is said of questions like these takes a group for one: its differences are flipped together.
+    Raises UsageError if the questions are not the same, or fewer than two.
     """
+    first, second = list(first), list(second)
     a, b = _tally(first, figure, budget), _tally(second, figure, budget)
     same_questions(a, b, "the first", "the second")
     if len(a) < 2:
@@ -108,13 +127,16 @@ def paired_difference(
     names = sorted(a)
     (right, n), (other, m) = (_columns([side[name] for name in names]) for side in (a, b))
     x, y = right / n, other / m
-    low, high = paired(x, n, y, m)
+    groups = _units(first, second)
+    low, high = paired(x, n, y, m, groups)
     if (n == 1).all() and (m == 1).all():
         p_value = p_set = mcnemar(int((right > other).sum()), int((right < other).sum()))
         test = test_set = "McNemar exact"
     else:
-        p_value, test = sign_flip(right, n, other, m, seed), "sign-flip permutation"
+        p_value, test = sign_flip(right, n, other, m, seed), SIGNS
         p_set, test_set = relabelled(right, n, other, m), "permutation within questions"
+    if groups:
+        p_value, test = sign_flip(right, n, other, m, seed, groups), f"{SIGNS} of groups"
     one, two = this_set(x, n), this_set(y, m)
     low_set, high_set = None, None
     if one and two:
@@ -127,6 +149,7 @@ def paired_difference(
         p_value=p_value,
         test=test,
         this_set=Reading(low_set, high_set, p_set, test_set),
+        groups=_count(groups),
     )
 
 

@@ -6,6 +6,7 @@ within budgets over evaluations and budgets, each reading for itself.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import floor, inf, isfinite, log10
 from pathlib import Path
 from statistics import fmean
@@ -21,6 +22,7 @@ from eval.comparison import (
 )
 from eval.estimates import by_question
 from eval.folders import Evaluation
+from eval.groups import counted, groups_of
 from eval.metrics import Figure
 from eval.score import AVG, Score
 from eval.sides import side_by_side
@@ -218,6 +220,6 @@ def _remarks(first: Evaluation, other: Evaluation, score: Score) -> list[str]:
             "an interval for this set needs two samples of every question or more: "
             "evaluate TASK:REPEATS"
         )
-    if any(row.group for side in (first, other) for row in side.rows):
-        found.append("some questions are variants of one problem; they were taken for independent")
+    if known := counted(groups_of(chain(first.rows, other.rows))):
+        found.append(f"variants of one problem count as one for questions like these: {known}")
     return found

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from eval.comparison import Difference
 from eval.contrast import BUDGETED, Contrast, Within
 from eval.score import AVG
 
@@ -25,7 +26,7 @@ def terminal(contrasts: Sequence[Contrast]) -> Iterator[Table | Text]:
         yield Text(contrast.task, style="bold")
         yield Text(f"A  {contrast.first.label}\nB  {contrast.other.label}")
         yield Text(
-            f"{contrast.rows[0].difference.questions:,} questions, {first} "
+            f"{_questions(contrast.rows[0].difference)}, {first} "
             f"{_plural(first, 'sample')} of each by A and {other} by B"
         )
         if contrast.score != AVG:
@@ -60,6 +61,7 @@ def as_json(contrasts: Sequence[Contrast]) -> dict[str, Any]:
                     )
                 },
                 "questions": contrast.rows[0].difference.questions,
+                "groups": contrast.rows[0].difference.groups,
                 "comparisons": [_record(row) for row in contrast.rows],
                 "remarks": list(contrast.remarks),
             }
@@ -156,6 +158,14 @@ def _families(contrasts: Sequence[Contrast]) -> str:
     parts = [f"{of_task} evaluations without a limit"] if of_task > 1 else []
     parts += [f"{budgeted} comparisons within budgets"] if budgeted > 1 else []
     return " and for ".join(parts)
+
+
+def _questions(found: Difference) -> str:
+    if found.groups is None:
+        return f"{found.questions:,} questions"
+    return (
+        f"{found.questions:,} questions in {found.groups:,} {_plural(str(found.groups), 'group')}"
+    )
 
 
 def _plural(count: str, noun: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.groups import groups_of, units
 from eval.intervals import like_these
 from eval.samples import Sample
 from eval.summary import Cost, Summary
@@ -48,10 +49,12 @@ def curve(
     samples = np.bincount(question, minlength=len(ids)).astype(float)
     right = np.array([row.correct for row in rows])
     costs = np.asarray(spent, float)
+    groups = groups_of(rows)
+    unit_of = units({name: groups[name] for name in ids.tolist()})
     found = Curve(label, [], [], [])
     for budget in budgets:
         within = np.bincount(question, right & (costs <= budget), minlength=len(ids)) / samples
-        low, high = like_these(within, samples)
+        low, high = like_these(within, samples, unit_of)
         found.values.append(float(within.mean()))
         found.low.append(low)
         found.high.append(high)

@@ -6,10 +6,12 @@ the outcome of the first k. Their intervals are for questions like these.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod, sqrt
-from statistics import fmean, stdev, variance
+from statistics import fmean, variance
 
-from eval.intervals import bounded
+from eval.groups import groups_of, units
+from eval.intervals import Groups, bounded, standard_error
 from eval.samples import Sample
 from eval.votes import Expectation, check_k, maj_at_k, votes_of
 from reason.errors import UsageError
@@ -24,7 +26,7 @@ class AtK:
     high: float
     """95%, for questions like these (eval.intervals.bounded)."""
     standard_error: float | None
-    """sd(questions) / sqrt(Q); None for a single question."""
+    """sd(questions) / sqrt(Q), or that of groups of variants; None for a single one."""
     drawn: float = 0.0
     """Standard error of having drawn the value: 0 where it was counted."""
 
@@ -65,7 +67,8 @@ def avg_at_k(n: int, c: int) -> float:
 
 def pass_at(questions: Mapping[str, Sequence[Sample]], k: int) -> AtK:
     """pass@k over questions; k = 1 is avg@n. Raises UsageError naming a question that is short."""
-    return _over_questions([Expectation(value) for value in pass_values(questions, k).values()])
+    found = [Expectation(value) for value in pass_values(questions, k).values()]
+    return _over_questions(found, _units(questions))
 
 
 def pass_values(questions: Mapping[str, Sequence[Sample]], k: int) -> dict[str, float]:
@@ -80,7 +83,8 @@ def pass_values(questions: Mapping[str, Sequence[Sample]], k: int) -> dict[str, 
 def maj_at(questions: Mapping[str, Sequence[Sample]], k: int, seed: int = 0) -> AtK:
     """maj@k over questions. Raises UsageError naming a question that is short of samples."""
     _enough(questions, k)
-    return _over_questions([maj_at_k(votes_of(q), k, seed) for q in questions.values()])
+    found = [maj_at_k(votes_of(q), k, seed) for q in questions.values()]
+    return _over_questions(found, _units(questions))
 
 
 def maj_values(
@@ -103,7 +107,10 @@ def at_each_k(questions: Mapping[str, Sequence[Sample]]) -> dict[str, AtK]:
     several = sorted({2**power for power in range(1, n.bit_length())} | {n} - {1})
     found |= {f"pass@{k}": pass_at(questions, k) for k in several}
     votes = [votes_of(rows) for rows in questions.values()] if several else []
-    return found | {f"maj@{k}": _over_questions([maj_at_k(of, k) for of in votes]) for k in several}
+    groups = _units(questions)
+    return found | {
+        f"maj@{k}": _over_questions([maj_at_k(of, k) for of in votes], groups) for k in several
+    }
 
 
 def by_question(rows: Iterable[Sample]) -> dict[str, list[Sample]]:
@@ -138,14 +145,19 @@ def _enough(questions: Mapping[str, Sequence[Sample]], k: int) -> None:
         )
 
 
-def _over_questions(found: Sequence[Expectation]) -> AtK:
+def _units(questions: Mapping[str, Sequence[Sample]]) -> list[int] | None:
+    return units(groups_of(chain.from_iterable(questions.values())))
+
+
+def _over_questions(found: Sequence[Expectation], groups: Groups) -> AtK:
     values = [one.value for one in found]
-    low, high = bounded(values)
+    low, high = bounded(values, groups)
     size = len(values)
+    drawn = len(set(groups)) if groups else size
     return AtK(
         fmean(values),
         low,
         high,
-        stdev(values) / sqrt(size) if size > 1 else None,
+        standard_error(values, groups) if drawn > 1 else None,
         sqrt(sum(one.error**2 for one in found)) / size,
     )

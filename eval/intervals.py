@@ -16,6 +16,9 @@ with 30 questions and accuracies of 0.95 or 0.1, as the variance is small whenev
 questions were not drawn. What is uncertain of the variance is therefore widened by (t/z)², with as
 many degrees of freedom as there were questions to learn it from, but never beyond what the mean
 allows. docs/log.md has the coverage of all of these, by simulation.
+
+Where questions share a group (variants of one problem), the group is what was drawn: for questions
+like these it is the unit, and the variance that of the groups' sums (Liang & Zeger 1986).
 """
 
 from collections.abc import Sequence
@@ -38,6 +41,8 @@ HELD = 1_000_000
 Interval = tuple[float, float]
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Groups = Sequence[object] | None
+"""The group of each question; None where every one stands for itself."""
 
 
 def wilson(successes: float, trials: float) -> Interval:
@@ -52,28 +57,22 @@ def wilson(successes: float, trials: float) -> Interval:
 def like_these(
     means: Sequence[float] | Values,
     samples: Sequence[int] | Counts,
-    groups: Sequence[object] | None = None,
+    groups: Groups = None,
 ) -> Interval:
     """Of the expected share of right answers, for questions like these.
 
-    `means` are the shares of right answers by question, `samples` how many each is of. Where
-    questions share a `group` (variants of one problem), the group is the unit: the variance is
-    that of its sums (Liang & Zeger 1986). The design effect lies between that of independent
-    samples and that of one answer per group; of this, what goes beyond independence is widened by
-    (t/z)², t having one degree of freedom less than there are groups that are not all right (or
-    not all wrong, whichever are fewer). With one sample a question it is Wilson's interval.
+    `means` are the shares of right answers by question, `samples` how many each is of. The design
+    effect lies between that of independent samples and that of one answer per group; of this, what
+    goes beyond independence is widened by (t/z)², t having one degree of freedom less than there
+    are groups that are not all right (or not all wrong, whichever are fewer). With one sample a
+    question it is Wilson's interval.
     """
     x, n = np.asarray(means, float), np.asarray(samples, float)
-    labels = np.unique(_labels(groups), return_inverse=True)[1] if groups else np.arange(len(x))
-    size = np.bincount(labels).astype(float)
-    count, mean = len(size), float(x.mean())
-    residuals = np.bincount(labels, x - mean)
-    right, wrong = np.bincount(labels, x), np.bincount(labels, 1 - x)
-    informative = min(int((wrong > 0).sum()), int((right > 0).sum()))
-    square = len(x) ** 2
-    variance = float(residuals @ residuals) / square * count / max(count - 1, 1)
-    floor, ceiling = float((1 / n).sum()) / square, float(size @ size) / square
-    return _score(mean, variance, floor, ceiling, informative - 1)
+    labels, size = units_of(groups, len(x))
+    floor = float((1 / n).sum()) / len(x) ** 2
+    ceiling = float(size @ size) / len(x) ** 2
+    informative = _informative(x, labels)
+    return _score(float(x.mean()), _variance(x, labels), floor, ceiling, informative - 1)
 
 
 def this_set(means: Sequence[float] | Values, samples: Sequence[int] | Counts) -> Interval | None:
@@ -91,16 +90,17 @@ def this_set(means: Sequence[float] | Values, samples: Sequence[int] | Counts) -
     return _score(float(x.mean()), variance, 0.0, float((1 / n).sum()) / square, df)
 
 
-def bounded(means: Sequence[float] | Values) -> Interval:
+def bounded(means: Sequence[float] | Values, groups: Groups = None) -> Interval:
     """Of the expectation of any figure in 0..1, such as pass@k, for questions like these.
 
     As `like_these`, with nothing known of the samples: all of the variance is widened, and where
-    there is none, each question counts as one answer.
+    there is none, each group counts as one answer.
     """
     x = np.asarray(means, float)
-    informative = min(int((x < 1).sum()), int((x > 0).sum()))
-    variance = float(x.var(ddof=1)) / len(x) if np.ptp(x) > ROUNDING else 0.0
-    return _score(float(x.mean()), variance, 0.0, 1 / len(x), informative - 1)
+    labels, size = units_of(groups, len(x))
+    variance = _variance(x, labels) if np.ptp(x) > ROUNDING else 0.0
+    ceiling = float(size @ size) / len(x) ** 2
+    return _score(float(x.mean()), variance, 0.0, ceiling, _informative(x, labels) - 1)
 
 
 def _score(mean: float, variance: float, floor: float, ceiling: float, df: float) -> Interval:
@@ -114,22 +114,38 @@ def _score(mean: float, variance: float, floor: float, ceiling: float, df: float
     return wilson(mean / inverse, 1 / inverse)
 
 
-def student(values: Sequence[float] | Values) -> Interval:
-    """Student's t on at least two question means (Student 1908). For large Q, or no skew."""
+def standard_error(values: Sequence[float] | Values, groups: Groups = None) -> float:
+    """Of the mean of at least two questions, of two groups or more."""
     x = np.asarray(values, float)
-    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2)) * float(x.std(ddof=1)) / sqrt(len(x))
+    return sqrt(_variance(x, units_of(groups, len(x))[0])) if np.ptp(x) > ROUNDING else 0.0
+
+
+def student(values: Sequence[float] | Values, groups: Groups = None) -> Interval:
+    """Student's t on the means of at least two questions (Student 1908), of two groups or more. For
+    large Q, or no skew."""
+    x = np.asarray(values, float)
+    count = len(units_of(groups, len(x))[1])
+    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * standard_error(x, groups)
     return float(x.mean()) - half, float(x.mean()) + half
 
 
-def bootstrap(values: Sequence[float] | Values, seed: int = 0) -> Interval:
-    """Percentile bootstrap over at least two questions (Efron 1979), seeded. For large Q."""
+def bootstrap(values: Sequence[float] | Values, seed: int = 0, groups: Groups = None) -> Interval:
+    """Percentile bootstrap over at least two questions (Efron 1979), or over two groups or more,
+    each with all of its questions; seeded. For large Q."""
     from scipy import stats  # slow to import
 
+    x = np.asarray(values, float)
+    labels, size = units_of(groups, len(x))
+
+    def mean(sums: Values, sizes: Values, axis: int) -> Values:
+        return np.asarray(sums.sum(axis=axis) / sizes.sum(axis=axis))
+
     found = stats.bootstrap(
-        (np.asarray(values, float),),
-        np.mean,
+        (np.bincount(labels, x), size) if groups else (x,),
+        mean if groups else np.mean,
+        paired=bool(groups),
         n_resamples=RESAMPLES,
-        batch=max(min(BATCH, HELD // len(values)), 1),
+        batch=max(min(BATCH, HELD // len(size)), 1),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -137,34 +153,39 @@ def bootstrap(values: Sequence[float] | Values, seed: int = 0) -> Interval:
     return float(found.low), float(found.high)
 
 
-def paired(x: Values, n: Counts, y: Values, m: Counts) -> Interval:
+def paired(x: Values, n: Counts, y: Values, m: Counts, groups: Groups = None) -> Interval:
     """Of the expected difference of two methods, for questions like these.
 
     `x` and `y` are their shares of right answers at the same questions, of `n` and `m` samples.
-    From the interval of each (`like_these`) and the correlation of x and y over questions, after
+    From the interval of each (`like_these`) and the correlation of x and y over groups, after
     Newcombe (1998). With one sample a question on either side, where that covers too little, it is
-    the interval of Agresti & Min (2005) with Student's t, which adds a half to each cell of the
-    table of pairs.
+    the interval of Agresti & Min (2005) with Student's t, which adds half a unit to each cell of
+    the table of pairs. A single group tells nothing of others.
     """
+    labels, size = units_of(groups, len(x))
+    if len(size) == 1 < len(x):
+        return -1.0, 1.0
     if (n == 1).all() and (m == 1).all():
-        size, d = len(x) + 2, x - y
-        mean = float(d.sum()) / size
-        variance = (float(d @ d) + 1 - size * mean * mean) / (size - 1) / size
-        half = float(stdtrit(max(len(x) - 1, 1), (1 + CONFIDENCE) / 2)) * sqrt(variance)
+        unit = float(size @ size) / len(x)  # 1 without groups
+        total, count = len(x) + 2 * unit, len(size) + 2
+        mean = float((x - y).sum()) / total
+        sums = np.bincount(labels, x - y - mean)
+        squares = float(sums @ sums) + unit * unit * (1 + 2 * mean * mean)
+        half = float(stdtrit(max(len(size) - 1, 1), (1 + CONFIDENCE) / 2))
+        half *= sqrt(squares * count / (count - 1)) / total
         return max(mean - half, -1.0), min(mean + half, 1.0)
-    first, second = like_these(x, n), like_these(y, m)
-    return mover(float(x.mean()), first, float(y.mean()), second, _correlation(x, y))
+    first, second = like_these(x, n, groups), like_these(y, m, groups)
+    return mover(float(x.mean()), first, float(y.mean()), second, _correlation(x, y, labels))
 
 
-def paired_bounded(x: Values, y: Values) -> Interval:
+def paired_bounded(x: Values, y: Values, groups: Groups = None) -> Interval:
     """Of the expected difference of any two figures in 0..1 at the same questions, such as pass@k:
     as `paired`, from `bounded` of each."""
-    return mover(float(x.mean()), bounded(x), float(y.mean()), bounded(y), _correlation(x, y))
-
-
-def _correlation(x: Values, y: Values) -> float:
-    varying = float(x.std() * y.std())
-    return float(np.mean((x - x.mean()) * (y - y.mean()))) / varying if varying else 0.0
+    labels, size = units_of(groups, len(x))
+    if len(size) == 1 < len(x):
+        return -1.0, 1.0
+    first, second = bounded(x, groups), bounded(y, groups)
+    return mover(float(x.mean()), first, float(y.mean()), second, _correlation(x, y, labels))
 
 
 def mover(
@@ -183,5 +204,29 @@ def mover(
     return low, a - b + distance(first[1] - a, b - second[0])
 
 
-def _labels(groups: Sequence[object]) -> NDArray[np.str_]:
-    return np.array([str(group) for group in groups])
+def units_of(groups: Groups, questions: int) -> tuple[Counts, Values]:
+    """The unit of each question by number, and how many questions each unit has."""
+    if groups is None:
+        return np.arange(questions), np.ones(questions)
+    names = np.array([str(group) for group in groups])
+    labels = np.unique(names, return_inverse=True)[1]
+    return labels, np.bincount(labels).astype(float)
+
+
+def _variance(x: Values, labels: Counts) -> float:
+    """Of the mean of x: that of the sums of the units."""
+    sums = np.bincount(labels, x - x.mean())
+    return float(sums @ sums) / len(x) ** 2 * len(sums) / max(len(sums) - 1, 1)
+
+
+def _informative(x: Values, labels: Counts) -> int:
+    """Units that are not all right, or not all wrong, whichever are fewer."""
+    right, wrong = np.bincount(labels, x), np.bincount(labels, 1 - x)
+    return min(int((wrong > 0).sum()), int((right > 0).sum()))
+
+
+def _correlation(x: Values, y: Values, labels: Counts) -> float:
+    """Of the two means."""
+    one, two = np.bincount(labels, x - x.mean()), np.bincount(labels, y - y.mean())
+    varying = sqrt(float(one @ one) * float(two @ two))
+    return float(one @ two) / varying if varying > ROUNDING else 0.0

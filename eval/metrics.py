@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from eval.estimates import AtK, at_each_k, by_question
+from eval.groups import groups_of, units
 from eval.intervals import like_these
 from eval.samples import Sample
 from eval.uncertainty import Uncertainty, uncertainty
@@ -113,20 +114,16 @@ def accuracy(rows: Sequence[Sample]) -> Estimate:
     several samples tells nothing of others: 0 to 1.
     """
     answers: dict[str, list[bool]] = {}
-    units: dict[str, tuple[str, ...]] = {}
     for row in rows:
         answers.setdefault(row.id, []).append(row.correct)
-        units[row.id] = (row.group,) if row.group else ("", row.id)
     means = [sum(given) / len(given) for given in answers.values()]
-    groups, value = len(set(units.values())), fmean(means)
+    unit_of = units(groups_of(rows))
+    groups, value = len(set(unit_of)) if unit_of else len(means), fmean(means)
     if groups == 1 < len(rows):
         unit = "question" if len(means) == 1 else "group"
         return Estimate(value, 0.0, 1.0, f"none for a single {unit}")
-    grouped = groups < len(means)
-    low, high = like_these(
-        means, [len(given) for given in answers.values()], [*units.values()] if grouped else None
-    )
-    if grouped:
+    low, high = like_these(means, [len(given) for given in answers.values()], unit_of)
+    if unit_of:
         return Estimate(value, low, high, f"Wilson, clustered in {groups} groups")
     single = len(rows) == len(means)
     method = "Wilson over questions" if single else "Wilson, clustered by question"

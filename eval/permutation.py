@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from eval.intervals import BATCH, RESAMPLES
+from eval.intervals import BATCH, RESAMPLES, Groups, units_of
 
 LARGEST = 1_000_000_000
 """Additions that an exact distribution may take; beyond, it is drawn."""
@@ -33,14 +33,19 @@ def mcnemar(won: int, lost: int) -> float:
     return float(stats.binomtest(won, won + lost, 0.5).pvalue) if won + lost else 1.0
 
 
-def sign_flip(first: Counts, n: Counts, second: Counts, m: Counts, seed: int = 0) -> float:
+def sign_flip(
+    first: Counts, n: Counts, second: Counts, m: Counts, seed: int = 0, groups: Groups = None
+) -> float:
     """Sign-flip permutation of the differences by question (Fisher 1935), for questions like these.
 
     `first` of `n` samples are right by question, and `second` of `m`. Under the hypothesis a
-    question's difference is as likely as its negative.
+    question's difference is as likely as its negative, or those of a whole group of questions are.
     """
     fine = lcm(*map(int, {*n.tolist(), *m.tolist()}))
-    differences = first * (fine // n) - second * (fine // m)
+    by_question = first * (fine // n) - second * (fine // m)
+    labels, size = units_of(groups, len(first))
+    differences = np.zeros(len(size), np.int64)
+    np.add.at(differences, labels, by_question)
     steps = np.abs(differences[differences != 0])
     if not len(steps):
         return 1.0

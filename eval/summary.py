@@ -9,7 +9,8 @@ from statistics import fmean
 from typing import Literal
 
 from eval.folders import Evaluation
-from eval.intervals import like_these, student, this_set
+from eval.groups import counted, groups_of, units
+from eval.intervals import Groups, student, this_set
 from eval.metrics import Metrics, measure
 from eval.prices import Prices, money
 from eval.samples import Sample
@@ -113,6 +114,8 @@ class Group:
                     f"{summary.label}: {count:,} samples are left out, of problems that others "
                     "were not asked"
                 )
+        known = dict.fromkeys(counted(groups_of(s.evaluation.rows)) for s in self.summaries)
+        found += [f"variants of one problem count as one: {one}" for one in known if one]
         return found
 
 
@@ -149,11 +152,16 @@ def by_question(rows: Sequence[Sample], values: Sequence[float]) -> list[list[fl
     return list(found.values())
 
 
-def mean(questions: Sequence[Sequence[float]]) -> Mean:
-    """Over question means."""
+def mean(questions: Sequence[Sequence[float]], groups: Groups = None) -> Mean:
+    """Over question means, of questions that may be variants of one problem."""
     means = [fmean(values) for values in questions]
-    low, high = student(means) if len(means) > 1 else (None, None)
+    drawn = len(set(groups)) if groups else len(means)
+    low, high = student(means, groups) if drawn > 1 else (None, None)
     return Mean(fmean(means), None if low is None else max(low, 0.0), high)
+
+
+def _over(rows: Sequence[Sample], values: Sequence[float]) -> Mean:
+    return mean(by_question(rows, values), units(groups_of(rows)))
 
 
 def _summary(evaluation: Evaluation, prices: Prices | None) -> Summary:
@@ -163,16 +171,16 @@ def _summary(evaluation: Evaluation, prices: Prices | None) -> Summary:
     shares, sizes = [fmean(given) for given in right], [len(given) for given in right]
     timed = [(row, s) for row in rows if (s := evaluation.seconds(row)) is not None]
     costs: dict[Cost, Mean] = {
-        "critical_path": mean(by_question(rows, [row.critical_path for row in rows])),
-        "total_tokens": mean(by_question(rows, [row.total_tokens for row in rows])),
+        "critical_path": _over(rows, [row.critical_path for row in rows]),
+        "total_tokens": _over(rows, [row.total_tokens for row in rows]),
     }
     elapsed = evaluation.timing.get("seconds", 0.0)
     if timed:
-        costs["seconds"] = mean(by_question([row for row, _ in timed], [s for _, s in timed]))
+        costs["seconds"] = _over([row for row, _ in timed], [s for _, s in timed])
     return Summary(
         evaluation,
         metrics,
-        Share(fmean(shares), *like_these(shares, sizes)),
+        Share(metrics.accuracy.value, metrics.accuracy.low, metrics.accuracy.high),
         this_set(shares, sizes),
         costs,
         Tokens(

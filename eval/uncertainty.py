@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 
 from eval.estimates import components
-from eval.intervals import ROUNDING, Interval, bootstrap, this_set
+from eval.groups import groups_of, units
+from eval.intervals import ROUNDING, Interval, bootstrap, standard_error, this_set
 from eval.samples import Sample
 
 
@@ -15,12 +17,13 @@ class Uncertainty:
     """Of a mean over questions; None where the samples do not tell."""
 
     standard_error: float | None
-    """For questions like these: sd(question means) / sqrt(Q); of two questions or more."""
+    """For questions like these: sd(question means) / sqrt(Q), or that of groups of variants; of two
+    questions or groups or more."""
     standard_error_this_set: float | None
     """For these very questions: sqrt(within / (Q n)); of two samples a question or more."""
     bootstrap: Interval | None
-    """95%, percentiles over resampled questions: a check for large Q, which covers too little at
-    30 questions. None where all questions are alike, or are variants of each other."""
+    """95%, percentiles over resampled questions, or groups of variants: a check for large Q, which
+    covers too little at 30. None where all questions are alike, or of one group."""
     this_set: Interval | None
     """95%, for these very questions."""
     between: float | None
@@ -35,15 +38,16 @@ def uncertainty(questions: Mapping[str, Sequence[Sample]]) -> Uncertainty:
     """Of at least one question with at least one sample each."""
     right = [[row.correct for row in of] for of in questions.values()]
     means, sizes = [fmean(given) for given in right], [len(given) for given in right]
-    grouped = any(row.group for of in questions.values() for row in of)
+    groups = units(groups_of(chain.from_iterable(questions.values())))
+    drawn = len(set(groups)) if groups else len(means)
     parts = components(means, sizes)
     several = min(sizes) > 1
     noise = [x * (1 - x) / (n - 1) for x, n in zip(means, sizes, strict=True)] if several else []
     varied = max(means) - min(means) > ROUNDING
     return Uncertainty(
-        standard_error=stdev(means) / sqrt(len(means)) if len(means) > 1 else None,
+        standard_error=standard_error(means, groups) if drawn > 1 else None,
         standard_error_this_set=sqrt(sum(noise)) / len(means) if several else None,
-        bootstrap=bootstrap(means) if varied and not grouped else None,
+        bootstrap=bootstrap(means, groups=groups) if varied and drawn > 1 else None,
         this_set=this_set(means, sizes),
         between=parts.between if parts else None,
         within=parts.within if parts else None,

@@ -113,6 +113,7 @@ def test_every_figure_for_machines(tmp_path: Path) -> None:
         "first": {"label": "apr", "folder": str(a), "samples": "3", "finished": True},
         "other": {"label": "single", "folder": str(b), "samples": "3", "finished": True},
         "questions": 4,
+        "groups": None,
         "comparisons": [
             {
                 "figure": None,
@@ -267,14 +268,13 @@ def test_what_a_reader_must_know(tmp_path: Path) -> None:
     failing = [
         *graded("11", "10"),
         sample("q2", 0, answer=None, failed=True, error="gone"),
-        sample("q2", 1, group="g"),
+        sample("q2", 1),
     ]
     b = folder(tmp_path / "b", failing, "y")
     (found,) = by_json(str(a), str(b), *NO_BUDGET)
     assert found["remarks"] == [
         "x is unfinished: 6 of 9 samples",
         "y: the model failed in 1 samples, which count",
-        "some questions are variants of one problem; they were taken for independent",
     ]
 
 
