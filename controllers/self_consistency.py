@@ -14,7 +14,8 @@ from reason.types import Prompt, Result, SamplingParams, Thread
 
 @dataclass(frozen=True)
 class SelfConsistency:
-    """`n` chains and a vote; ties go to the earliest, chains without an answer do not vote."""
+    """`n` chains and a vote; ties go to the earliest. Chains without an answer do not vote, nor
+    those that failed or that a budget of tokens cut: what they had written was not their last."""
 
     name: ClassVar[str] = "self_consistency"
     n: int = 8

@@ -122,6 +122,27 @@ def test_equal_scores_go_to_the_earlier_chain_whoever_finished_first() -> None:
     assert done.result == Result("2", "0.0", {"score": 2.0})
 
 
+@pytest.mark.parametrize("limit, value", [("total_tokens", 190), ("critical_path", 40)])
+def test_chains_that_a_budget_cut_do_not_vote_and_the_others_do(limit: str, value: int) -> None:
+    """Neither what a chain wrote before it was cut, nor that it was, changes the others' vote."""
+    texts = [
+        "\\boxed{1}" + "." * 500,
+        "." * 20 + "\\boxed{2}",
+        "\\boxed{1}" + "." * 500,
+        "." * 25 + "\\boxed{2}",
+        "\\boxed{1}" + "." * 500,
+    ]
+    backend = ScriptedBackend(in_turn(texts), chunk=1)
+    done = run(SelfConsistency(n=5), backend, budget=Budget(**{limit: float(value)}))
+    assert (done.result, done.error, done.limit) == (Result("2", "0.1"), None, limit)
+    assert [t.finish for t in done.tree] == ["eos", "budget", "eos", "budget", "eos", "budget"]
+    assert [(n.name, n.value) for n in done.tree.notes if n.name == "vote"] == [
+        ("vote", {"answer": "2", "share": 0.4})
+    ]
+    assert done.ledger.total_tokens == sum(len(t.text) for t in done.tree)
+    assert done.tree.critical_path == max(len(t.text) for t in done.tree)
+
+
 def test_best_of_n_stops_once_a_chain_is_good_enough() -> None:
     texts = ["\\boxed{9}" + "." * 4000, "\\boxed{7}", "\\boxed{9}" + "." * 4000]
     done = best_of(texts, enough=5.0)
