@@ -9,9 +9,12 @@ from rich.console import Console
 from controllers.methods import fitted, method_named
 from eval.allowance import Allowance
 from eval.archive import Archive, open_archive, refuse_models
-from eval.command import evaluate_tasks
+from eval.catalog import DATASETS
+from eval.command import evaluate_tasks, resolve
+from eval.folder import conflicts
+from eval.questions import Dataset
 from eval.scorers import SCORERS
-from eval.tasks import Asked, parse_tasks, task_of
+from eval.tasks import DRAWN, Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
 from reason.errors import UsageError
@@ -70,6 +73,49 @@ class Evaluation:
         if self.archive:
             return self.archive.recording.models()
         return connected(self.asked.backend, self.tables, console)
+
+    def questions(self, task: Asked) -> int:
+        """How many are asked, without a network."""
+        limit = self.asked.limit
+        if self.archive:
+            return self.archive.limit(limit)
+        known = task_of(task.name)
+        if not isinstance(known, Dataset):
+            return limit or DRAWN
+        rows = DATASETS[known.name].rows if known.name in DATASETS else None
+        count = rows if rows is not None else len(known.questions())
+        return min(limit or count, count)
+
+    def conflicts(self, models: Mapping[str, Backend] | None = None) -> list[str]:
+        """What keeps its folder from going on, as far as can be told without models, and with
+        them. Raises UsageError for a damaged one."""
+        asked, archive, found = self.asked, self.archive, dict[str, None]()
+        method, unknown = self.method, {"excluded"}  # which takes all questions
+        if models is None:
+            unknown |= {"backends", "controller.syntax"}
+        else:
+            method = fitted(method, self.tables, models["policy"].info, self.scorers)
+        for task in self.tasks:
+            path = (self.out / task.title if len(self.tasks) > 1 else self.out) / "config.json"
+            if not path.exists():
+                continue
+            config = resolve(
+                task.title,
+                task.repeats,
+                method,
+                method.name,
+                models or {},
+                self.budget,
+                self.questions(task),
+                asked.seed,
+                archive.problems_seed if archive else asked.problems_seed,
+            )
+            if data := task_of(task.name).describe():
+                config["data"] = data
+            if archive:
+                config["replay"] = archive.source
+            found |= dict.fromkeys(conflicts(path, config, unknown))
+        return list(found)
 
     async def go(
         self,

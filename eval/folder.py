@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,25 +75,47 @@ def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
             raise UsageError(f"{path.parent} holds samples but no {path.name}: give another folder")
         write_json(path, resolved)
         return
+    wrong = _wrong(there, resolved)
+    if wrong:
+        told = [
+            f"{key} ({old} there, {new} now" + ("; it can only grow)" if key in GROWS else ")")
+            for key, old, new in wrong
+        ]
+        raise UsageError(
+            f"{path.parent} holds another evaluation; what differs: {', '.join(told)}. "
+            "Give the same options to resume it, or another folder."
+        )
+    if there != resolved:
+        discard(path.with_name("metrics.json"))  # before it is that of a part
+        write_json(path, resolved)
+
+
+def conflicts(path: Path, config: Mapping[str, Any], unknown: Container[str]) -> list[str]:
+    """What keeps a folder from going on with this configuration, each key with both values; nothing
+    where there is none yet. Keys of `unknown`, and what is below them, are not looked at."""
+    there = read_json(path)
+    if not isinstance(there, dict):
+        return []
+    resolved = msgspec.json.decode(msgspec.json.encode(dict(config), enc_hook=str))
+    return [
+        f"{key} is {old} there, {new} now" + (", and can only grow" if key in GROWS else "")
+        for key, old, new in _wrong(there, resolved)
+        if key.partition(".")[0] not in unknown and key not in unknown
+    ]
+
+
+def _wrong(there: Any, resolved: Any) -> list[tuple[str, str, str]]:
+    """Keys that differ, but for what only grew, with both values."""
     old, new = dict(_flat(there)), dict(_flat(resolved))
     missing = object()
     changed = {k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing)}
     others = tuple(k.removesuffix("name") for k in changed if k.endswith(".name"))
     named = sorted(k for k in changed if k.endswith(".name") or not k.startswith(others))
-    wrong = [
-        f"{key} ({_shown(old, key)} there, {_shown(new, key)} now"
-        + ("; it can only grow)" if key in GROWS else ")")
+    return [
+        (key, _shown(old, key), _shown(new, key))
         for key in named
         if not _grew(key, old.get(key), new.get(key))
     ]
-    if wrong:
-        raise UsageError(
-            f"{path.parent} holds another evaluation; what differs: {', '.join(wrong)}. "
-            "Give the same options to resume it, or another folder."
-        )
-    if changed:
-        discard(path.with_name("metrics.json"))  # before it is that of a part
-        write_json(path, resolved)
 
 
 def _grew(key: str, old: Any, new: Any) -> bool:

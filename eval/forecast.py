@@ -15,10 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from eval.catalog import DATASETS
 from eval.evaluation import Evaluation
-from eval.questions import Dataset
-from eval.tasks import DRAWN, Asked, task_of
 from reason.config import convert, unknown_key
 from reason.errors import UsageError
 
@@ -73,7 +70,7 @@ def forecast(name: str, evaluation: Evaluation, plan: Plan) -> Iterator[Forecast
     chains = plan.chains.get(method.name, own or 1)
     longest = float(method.sampling.max_tokens or inf)  # type: ignore[attr-defined]
     for task in evaluation.tasks:
-        samples = _questions(task, evaluation) * task.repeats
+        samples = evaluation.questions(task) * task.repeats
         of_task = plan.tokens.get(task.title, plan.tokens.get("default"))
         most = min(longest * own if own else longest if method.name == "single" else inf,
                    budget.total_tokens)  # fmt: skip
@@ -83,19 +80,6 @@ def forecast(name: str, evaluation: Evaluation, plan: Plan) -> Iterator[Forecast
         tokens = None if each is None else samples * each
         hours = tokens / plan.speed / 3600 if tokens is not None and plan.speed else None
         yield Forecast(name, task.title, samples, tokens, samples * most, hours)
-
-
-def _questions(task: Asked, evaluation: Evaluation) -> int:
-    """How many there are, without a network."""
-    limit = evaluation.asked.limit
-    if evaluation.archive:
-        return evaluation.archive.limit(limit)
-    known = task_of(task.name)
-    if not isinstance(known, Dataset):
-        return limit or DRAWN
-    rows = DATASETS[known.name].rows if known.name in DATASETS else None
-    count = rows if rows is not None else len(known.questions())
-    return min(limit or count, count)
 
 
 def table(found: list[Forecast]) -> Table:

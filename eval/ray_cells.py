@@ -48,8 +48,10 @@ def go_on_ray(sweep: Sweep, address: str, cpus: float, gpus: float, console: Con
     `address` is "ray" for the cluster that RAY_ADDRESS names, else this machine, or
     ray://HOST:PORT. `cpus` and `gpus` are what one cell takes. A limit on the tokens of the sweep
     holds for what is begun: cells that run at the same time may each spend what was left then.
-    Raises UsageError for a cluster that cannot be reached, or is too small.
+    Raises UsageError for a cluster that cannot be reached, or is too small, and for cells that
+    hold another configuration.
     """
+    sweep.settle()
     with extra("ray"):
         import ray
         from ray.exceptions import RayError

@@ -100,8 +100,33 @@ class Sweep:
         else:
             console.print(table(found))
 
+    def settle(
+        self,
+        pairs: Sequence[tuple[Cell, Evaluation]] | None = None,
+        models: Mapping[str, Backend] | None = None,
+    ) -> None:
+        """Raise UsageError naming all cells (of these pairs) that hold another configuration, as
+        far as can be told without models, or with them."""
+        if pairs is None:
+            pairs = list(zip(self.cells, self.evaluations, strict=True))
+        found: dict[str, list[str]] = {}
+        for cell, evaluation in pairs:
+            if wrong := "; ".join(evaluation.conflicts(models)):
+                found.setdefault(wrong, []).append(cell.name)
+        if found:
+            told = "; ".join(f"{', '.join(cells)} ({wrong})" for wrong, cells in found.items())
+            raise UsageError(
+                f"in {self.out} are cells of another configuration: {told}. Give the same "
+                "options to go on, or another folder"
+            )
+
     def go(self, console: Console) -> int:
-        """Run what is missing; the exit code. What fails or stops it is told, with what is left."""
+        """Run what is missing; the exit code. What fails or stops it is told, with what is left.
+
+        Raises UsageError for cells that hold another configuration, before any runs; of those on
+        models that come later, before any of them does.
+        """
+        self.settle()
         allowance = Allowance(self.limits)
         pairs = sorted(zip(self.cells, self.evaluations, strict=True), key=self._models)
         done = 0
@@ -123,6 +148,7 @@ class Sweep:
         done: int,
     ) -> int:
         """Cells on the same models; not 0 if the sweep is over."""
+        self.settle(pairs, models)
         for number, (cell, evaluation) in enumerate(pairs, done + 1):
             console.print(f"{number}/{len(self.cells)} {cell.name}", markup=False)
             try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,12 +129,45 @@ def test_a_cell_that_fails_does_not_keep_the_others_from_running(tmp_path: Path)
     name = "self_consistency,n=3,budget.critical_path=8"
     taken = tmp_path / "out" / name
     taken.mkdir(parents=True)
-    (taken / "config.json").write_text('{"task": "gsm8k"}')
+    (taken / "samples.jsonl").write_text("{}\n")
     result = reason("sweep", study(tmp_path), "--out", str(tmp_path / "out"))
     assert result.exit_code == 1
-    assert "holds another evaluation; what differs: backends" in result.stdout
+    assert "holds samples but no config.json" in result.stdout
     assert contents(tmp_path / "out", "metrics.json").keys() == NAMES - {name}
     assert "cells finished: 5 of 6" in result.stdout
+
+
+def test_cells_of_another_configuration_are_told_before_the_first_runs(
+    whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    there = [f"{method},budget.critical_path=16" for method in ("self_consistency,n=3", "single")]
+    for name in there:
+        shutil.copytree(whole / name, out / name)
+    shutil.copy(whole / "study.toml", tmp_path)
+    words = ("sweep", str(tmp_path / "study.toml"), "--out", str(out))
+    before = contents(out, "samples.jsonl")
+
+    def refused(*more: str) -> str:
+        result = reason(*words, *more)
+        assert (result.exit_code, contents(out, "samples.jsonl")) == (2, before), result.stdout
+        assert len(result.stderr.splitlines()) == 1
+        return result.stderr
+
+    assert refused("sampling.max_tokens=30", "limit=3") == (
+        f"reason: in {out} are cells of another configuration: {there[0]}, {there[1]} "
+        "(controller.sampling.max_tokens is 24 there, 30 now; limit is 4 there, 3 now, and can "
+        "only grow). Give the same options to go on, or another folder\n"
+    )
+    config = out / there[1] / "config.json"
+    config.write_text(config.read_text().replace('"fingerprint": "', '"fingerprint": "x'))
+    assert f"another configuration: {there[1]} (backends.policy.fingerprint is" in refused()
+    config.write_text("{")
+    assert f"{config} is not valid JSON" in refused()
+    shutil.copy(whole / there[1] / "config.json", config)
+    assert reason(*words, "--dry-run", "limit=3").exit_code == 0
+    assert reason(*words).exit_code == 0
+    assert contents(out, "metrics.json") == contents(whole, "metrics.json")
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
