@@ -48,8 +48,15 @@ def parse_words(words: Iterable[str]) -> Values:
                 raise UsageError(f"{word!r}: {name} was already given a value of its own")
         if isinstance(table.get(last), dict):
             raise UsageError(f"{word!r}: {last} was already given keys of its own")
+        if last in table:
+            raise given_twice(key.strip(), f"{key.strip()}={table[last]}", word)
         table[last] = value
     return tables
+
+
+def given_twice(key: str, one: str, other: str) -> UsageError:
+    """Two values for one key on the same command line: neither goes first."""
+    return UsageError(f"{key} is given twice, as {one} and as {other}: leave one out")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:

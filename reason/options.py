@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import typer
 
-from reason.config import Values
+from reason.config import Values, given_twice
 from reason.settings import command_of, gather, split_words
 
 T = TypeVar("T")
@@ -43,11 +43,12 @@ def command(
     }
     if toml:
         file = typer.Option("--config", metavar="FILE", help="TOML file with any of these names")
-        annotations["config"] = Annotated[Path | None, file]
+        annotations["config"] = Annotated[list[Path] | None, file]
 
     def register(work: Work[T]) -> Work[T]:
         def run(**given: Any) -> int:
             said, settings = split_words(given.pop("words") or [])
+            given = {name: _once(name, values) for name, values in given.items()}
             config = given.pop("config", None)
             if toml and config is None and said and said[0].endswith(".toml"):
                 config = Path(said.pop(0))
@@ -71,12 +72,22 @@ def command(
     return register
 
 
+def _once(name: str, given: Any) -> Any:
+    """The one value of an option. Raises UsageError for two; a switch may be said again."""
+    if not isinstance(given, list):
+        return given
+    if len(given) > 1:
+        flag = f"--{name.replace('_', '-')}"
+        raise given_twice(flag, *(f"{flag} {value}" for value in given[:2]))
+    return given[0] if given else None
+
+
 def _annotation(field: "dataclasses.Field[Any]", hint: Any) -> Any:
     flags = (f"--{field.name.replace('_', '-')}", *field.metadata["flags"])
     told = hint is not bool and field.default not in ("", None, ())
     help = field.metadata["help"] + (f" [{field.default}]" if told else "")
     # Read by reason.config as words and files are, whose errors are ours.
-    kind: Any = bool if hint is bool else str
+    kind: Any = bool if hint is bool else list[str]  # all that are given, to notice a second
     return Annotated[
         kind | None, typer.Option(*flags, help=help, metavar=field.metadata["metavar"])
     ]

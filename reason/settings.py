@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reason.config import Values, build, merge, parse_words, read_toml, unknown_key
+from reason.config import (
+    Values,
+    build,
+    given_twice,
+    merge,
+    parse_words,
+    read_toml,
+    unknown_key,
+)
 from reason.errors import UsageError
 from reason.ledger import Budget
 from reason.run import Controller
@@ -31,14 +39,22 @@ def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def gather(config: Path | None, words: Iterable[str], options: Mapping[str, Any]) -> Values:
-    """All that was given: options go before words, and words before the file."""
+    """All that was given: what the command line says goes before the file.
+
+    Raises UsageError for a key that is both an option and a word.
+    """
     tables = read_toml(config) if config else {}
+    said = parse_words(words)
     given = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in options.items()
         if value is not None
     }
-    return merge(merge(tables, parse_words(words)), given)
+    for name, value in given.items():
+        if name in said:
+            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            raise given_twice(name, f"{name}={said[name]}", shown)
+    return merge(merge(tables, said), given)
 
 
 def command_of(cls: type[T], tables: Values) -> T:

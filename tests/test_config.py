@@ -143,6 +143,7 @@ def test_a_wrong_word_says_what_is_right(word: str, message: str) -> None:
         (["=3"], "expected key=value, got '=3'"),
         (["a=1", "a.b=2"], "'a.b=2': a was already given a value of its own"),
         (["a.b=2", "a=1"], "'a=1': a was already given keys of its own"),
+        (["a.b=2", "a.b= 3"], "a.b is given twice, as a.b=2 and as a.b= 3: leave one out"),
     ],
 )
 def test_words_that_do_not_fit_together(words: list[str], message: str) -> None:
@@ -151,9 +152,9 @@ def test_words_that_do_not_fit_together(words: list[str], message: str) -> None:
     assert str(raised.value) == message
 
 
-def test_words_become_tables_and_the_last_one_counts() -> None:
-    words = ["a.b.c=1", "a.b.d==x", "e=", " f = 1 ", "e=2"]
-    assert parse_words(words) == {"a": {"b": {"c": "1", "d": "=x"}}, "e": "2", "f": " 1 "}
+def test_words_become_tables() -> None:
+    words = ["a.b.c=1", "a.b.d==x", "e=", " f = 1 "]
+    assert parse_words(words) == {"a": {"b": {"c": "1", "d": "=x"}}, "e": "", "f": " 1 "}
 
 
 def test_merge_goes_table_by_table_and_changes_nothing() -> None:

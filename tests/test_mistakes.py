@@ -31,7 +31,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*question, "--seed", "x"], "seed must be an integer, got 'x'"),
         ([*question, "--seed", "1.5"], "seed must be an integer, got '1.5'"),
         (["replay", "x.jsonl", "--speed", "fast"], "speed must be a number, got 'fast'"),
-        ([*question, "-c", "magic"], "there is: apr, single, self_consistency, best_of_n"),
+        ([*question, "-c", "magic"], "no controller is called 'magic'; there is: apr, "),
         ([*question, "widht=4"], "unknown key widht (did you mean width?); the keys are: backend"),
         ([*question, "width=wide"], "width must be an integer, got 'wide'"),
         ([*question, "sampling=3"], "sampling has keys of its own"),
@@ -40,6 +40,14 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         ([*question, "budget=3"], "budget has keys of its own"),
         ([*question, "seconds=-1"], "budget.seconds must be 0 or more"),
         ([*question, "seed=x"], "seed must be an integer"),
+        ([*question, "width=4", "width=8"], "width is given twice, as width=4 and as width=8: le"),
+        ([*question, "budget.depth=4", "budget.depth=4"], "budget.depth is given twice, as bu"),
+        ([*question, "--seed", "5", "--seed=6"], "--seed is given twice, as --seed 5 and as --se"),
+        ([*question, "-c", "apr", "-c", "single"], "--controller is given twice, as --controller"),
+        ([*question, "--seed", "5", "seed=6"], "seed is given twice, as seed=6 and as 5: leave"),
+        ([*question, "--json", "json=false"], "json is given twice, as json=false and as True"),
+        ([*question, "--config", "a.toml", "--config", "b.toml"], "--config is given twice, as -"),
+        (["eval", "countdown4", "task=aime24"], "task is given twice, as task=aime24 and as cou"),
         ([*question, "-c", "best_of_n", "scorer=taste"], "there is: verifier, likelihood"),
         (
             [*question, "-c", "best_of_n", "n=4", "enough=7"],
@@ -109,6 +117,15 @@ def test_bare_names_reach_the_budget_unless_the_method_has_them() -> None:
     assert method == AdaptiveParallel(depth=1, width=3)
     assert budget == Budget(critical_path=4000, depth=2, seconds=9)
     assert command_of(Ask, tables) == Ask(seed=1)
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("seed = 1\nwidth = 2\nbudget.depth = 3\nbudget.seconds = 4\n")
+    tables = gather(file, ["width=5", "budget.depth=6"], {"seed": "7", "json": None})
+    method, budget = method_of(Ask, tables, AdaptiveParallel)
+    assert (command_of(Ask, tables), method) == (Ask(seed=7), AdaptiveParallel(width=5))
+    assert budget == Budget(depth=6, seconds=4)
 
 
 def test_words_of_a_problem_are_not_settings() -> None:
