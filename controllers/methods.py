@@ -14,6 +14,7 @@ METHODS = {
     "threadweaver": "controllers.threadweaver:ThreadWeaver",
     "pdr": "controllers.pdr:ParallelDistillRefine",
     "sr": "controllers.sequential_refine:SequentialRefine",
+    "atts": "controllers.atts:AsyncScaling",
     "single": "controllers.single:Single",
     "self_consistency": "controllers.self_consistency:SelfConsistency",
     "best_of_n": "controllers.best_of_n:BestOfN",

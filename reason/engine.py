@@ -126,6 +126,13 @@ class Engine:
         name only."""
         return random.Random(self._sampling.seed_at(f"{thread.id}/{name}"))
 
+    def same_tokens(self, a: str, b: str) -> bool:
+        """Whether the ids of one model's tokens stand for the same ones of another."""
+        one, other = self._backend(a).info, self._backend(b).info
+        if one.tokens and other.tokens:
+            return one.tokens == other.tokens
+        return one.tokenizer == other.tokenizer
+
     def measure(self, thread: Thread, text: str) -> int:
         """Tokens of a text for the thread's model."""
         return len(self._backend(thread.model).encode(text))
@@ -168,7 +175,7 @@ class Engine:
         Raises Unsupported if that model has another tokenizer.
         """
         own, judge = self._backend(thread.model), self._backend(model or thread.model)
-        if judge.info.tokenizer != own.info.tokenizer:
+        if not self.same_tokens(thread.model, model or thread.model):
             raise Unsupported(
                 f"{judge.info.model} cannot score token ids of {own.info.model}: "
                 "their tokenizers differ"

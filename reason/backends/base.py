@@ -62,6 +62,8 @@ class Info:
     """
     scores: bool = True
     """Whether `score` works."""
+    tokens: str = ""
+    """The same where ids stand for the same tokens; if it is not known, `tokenizer` is compared."""
     ends: tuple[int, ...] = ()
     """Ids that end a sequence, as far as they are known."""
     fingerprint: str = ""

@@ -75,6 +75,7 @@ class HFBackend:
             vocabulary=model.get_input_embeddings().weight.shape[0],
             reproducible="always" if self._model.exact else "never",
             grammar=str(getattr(model.config, "reason_grammar", None) or ""),
+            tokens=self._tokenizer.tokens,
             ends=tuple(sorted(ends)),
             fingerprint=fingerprint(model),
         )

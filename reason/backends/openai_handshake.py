@@ -102,6 +102,7 @@ def greet(
         vocabulary=max(len(ours), text.get("vocab_size") or 0, meta.get("n_vocab") or 0),
         reproducible="never",
         grammar=str(config.get("reason_grammar") or ""),
+        tokens=ours.tokens,
         ends=ours.ends(config),
         scores=_scores(server, {**probe, **scoring}),
     )

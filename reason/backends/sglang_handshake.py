@@ -80,6 +80,7 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
         vocabulary=max(len(ours), config.get("vocab_size") or 0),
         reproducible=_reproducible(settings),
         grammar=str(config.get("reason_grammar") or ""),
+        tokens=ours.tokens,
         ends=ours.ends(config),
         fingerprint=f"{said['model_path']}@{said.get('weight_version')} {settings.get('dtype')}",
     )

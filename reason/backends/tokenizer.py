@@ -1,7 +1,9 @@
 """Between text and token ids: chat templates are applied here and nowhere else."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
@@ -56,6 +58,12 @@ class Tokenizer:
     def eos(self) -> int | None:
         found: int | None = self._tokenizer.eos_token_id
         return found
+
+    @cached_property
+    def tokens(self) -> str:
+        """The same for tokenizers whose ids stand for the same tokens."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items())
+        return hashlib.blake2b(json.dumps(vocabulary).encode(), digest_size=8).hexdigest()
 
     def ends(self, config: Mapping[str, Any]) -> tuple[int, ...]:
         """Ids that end a sequence: those of the model's configuration, and the tokenizer's own."""

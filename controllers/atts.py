@@ -1,0 +1,183 @@
+"""Asynchronous test-time scaling: a small model drafts, a large one takes over where it must.
+
+"ATTS: Asynchronous Test-Time Scaling via Conformal Prediction", ICLR 2026 (arXiv 2509.15148). Each
+chain is judged against calibration scores, never against its siblings: no chain waits for another.
+The model of the run drafts, the one with the role `target` scores and takes over.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from calibration.catalog import mode_named
+from calibration.judging import Judge, Judgement
+from calibration.sample import Sample
+from calibration.scores import Chunk, score_named
+from calibration.store import load
+from controllers.chain import Chain
+from controllers.gates import Gate, Slots
+from controllers.question import question_id
+from controllers.syntax import syntax_of
+from reason.answers import majority
+from reason.engine import Engine
+from reason.errors import UsageError
+from reason.types import Prompt, Result, SamplingParams, Thread
+
+DECISION = "decision"
+"""The note on a chain that says what was decided of one draft."""
+
+
+@dataclass(frozen=True)
+class AsyncScaling:
+    """`n` chains, a vote among them. A turn: the draft writes a chunk, the target scores it, and if
+    the score is rejected the target writes the next chunk.
+
+    Online modes of calibration remember over all runs of one method: its memory bank. Result.extra
+    counts decisions, rejections and the tokens of the target.
+    """
+
+    name: ClassVar[str] = "atts"
+    needs: ClassVar[tuple[str, ...]] = ("token_ids",)
+    calibration: str = ""
+    """A file of `reason calibrate`; not needed for a rate of 0 or 1."""
+    mode: str = "turn"
+    """How chunks are compared with the calibration: calibration/catalog.py; `paper` as released."""
+    rate: float = 0.25
+    """Share of the chunks to be rejected: B/m for B take-overs of m chains."""
+    score: str = "perplexity"
+    """What is compared: calibration/scores.py."""
+    n: int = 16
+    turns: int = 15
+    """Most chunks that the draft writes in a chain."""
+    rejected: Literal["keep", "replace"] = "keep"
+    """Whether the target goes on after a rejected chunk, as in the paper, or writes its own in the
+    chunk's place."""
+    synchronous: bool = False
+    """Whether every chain waits for all others after each draft, score and take-over: the same
+    decisions as without, to measure what waiting costs."""
+    draft_slots: int = 0
+    """Most drafts at once, over all runs; 0 for no limit."""
+    target_slots: int = 0
+    """Most scores and take-overs at once, over all runs; 0 for no limit."""
+    force: bool = False
+    """Whether a calibration made with other models or other options may be used."""
+    width: int = 0
+    """For models trained on it: first steps that a serial search tries, 0 for all."""
+    syntax: str = "tags"
+    sampling: SamplingParams = SamplingParams(temperature=0.8, max_tokens=500)
+    """Of the draft, chunk by chunk."""
+    target_sampling: SamplingParams | None = None
+    """Of the target's chunks; None for the same."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("n", 1), ("turns", 1), ("draft_slots", 0), ("target_slots", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"rate must be in 0..1, a share of the chunks, got {self.rate}")
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Decides for all runs of this method."""
+        mode = mode_named(self.mode)
+        chosen = mode(percentile=1 - self.rate) if self.mode == "paper" else mode(rate=self.rate)  # type: ignore[call-arg]
+        if not self.calibration and 0 < self.rate < 1:
+            raise UsageError(
+                f"rate {self.rate:g} needs a calibration: make one with reason calibrate and give "
+                "calibration=FILE"
+            )
+        sample = load(Path(self.calibration)).sample if self.calibration else Sample.of([], [])
+        return chosen.fit(sample).start()
+
+    def judged_by(self, judge: Judge) -> "AsyncScaling":
+        """The same method with another judge, such as one that is still being calibrated."""
+        copy = replace(self)
+        copy.__dict__["judge"] = judge
+        return copy
+
+    @cached_property
+    def _drafts(self) -> Slots:
+        return Slots(self.draft_slots)
+
+    @cached_property
+    def _takeovers(self) -> Slots:
+        return Slots(self.target_slots)
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax, judge = syntax_of(self.syntax), self.judge
+        score_named(self.score)
+        check_target(engine)
+        asked = syntax.serial(prompt, self.width)
+        root = engine.open(asked)
+        gate = Gate(self.n if self.synchronous else 0)
+        chains = [Chain(engine, engine.fork(root), asked) for _ in range(self.n)]
+        by_thread = {chain.first.id: chain for chain in chains}
+        question = question_id(prompt)
+
+        async def think(thread: Thread) -> str | None:
+            chain = by_thread[thread.id]
+            try:
+                for turn in range(self.turns):
+                    going_on = await self._turn(chain, judge, gate, turn, question)
+                    if not going_on or syntax.answer(chain.text) is not None:
+                        break
+                return syntax.answer(chain.text)
+            finally:
+                gate.leave()
+                chain.close()
+
+        answers = await engine.map(think, [chain.first for chain in chains])
+        engine.join(root, [chain.first for chain in chains])
+        vote = majority(answers)
+        engine.note(root, "vote", {"answer": vote.answer, "share": vote.share})
+        return Result(vote.answer, chains[vote.index].last.id, _counts(engine, chains))
+
+    async def _turn(self, chain: Chain, judge: Judge, gate: Gate, turn: int, question: str) -> bool:
+        """One chunk of the draft and what becomes of it; whether the chain can go on."""
+        async with self._drafts:
+            drafted = await chain.draft(self.sampling)
+        await gate.wait()
+        async with self._takeovers:
+            logprobs = await chain.score()
+        await gate.wait()
+        score = score_named(self.score)(Chunk(logprobs))
+        u = chain.engine.chance(chain.first, f"turn {turn}").random()
+        said: Any = judge.judge(score, turn=turn, length=len(logprobs), question=question, u=u)
+        decision: Judgement = await said if inspect.isawaitable(said) else said
+        note: Mapping[str, Any] = {"turn": turn, "score": score, "length": len(logprobs)}
+        chain.engine.note(chain.first, DECISION, {**note, **decision.to_json()})
+        if decision.rejected:
+            async with self._takeovers:
+                drafted = await chain.take_over(
+                    self.target_sampling or self.sampling, self.rejected == "replace"
+                )
+        await gate.wait()
+        return drafted.finish != "eos"
+
+
+def check_target(engine: Engine) -> None:
+    """Raise UsageError for a run without a model that can score drafts."""
+    if "target" not in engine.backends:
+        raise UsageError(
+            "atts needs two models: give the one that takes over as backends.target=SPEC, such as "
+            "backends.target=sglang://HOST:PORT; the one of --backend drafts"
+        )
+    info = engine.backends["target"].info
+    if not (info.scores and info.token_ids):
+        raise UsageError(
+            f"the target {info.model} returns no log-probabilities of given texts over this "
+            "interface, so that no draft can be scored; sglang:// and hf: backends do"
+        )
+
+
+def _counts(engine: Engine, chains: list[Chain]) -> dict[str, Any]:
+    decisions = [note.value for note in engine.tree.notes if note.name == DECISION]
+    return {
+        "decisions": len(decisions),
+        "rejected": sum(decision["rejected"] for decision in decisions),
+        "target_tokens": sum(chain.target_tokens for chain in chains),
+        "draft_tokens": sum(chain.draft_tokens for chain in chains),
+    }

@@ -1,0 +1,12 @@
+"""Which question a prompt asks: what calibration and test must not share."""
+
+import hashlib
+import json
+
+from reason.types import Prompt
+
+
+def question_id(prompt: Prompt) -> str:
+    """The same for the same prompt, on every machine."""
+    text = prompt if isinstance(prompt, str) else json.dumps(list(prompt), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
