@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from reason.watch import clean
 
 GIVEN = ("task", "repeats", "limit")
 """Keys of a configuration that say what was asked, not how."""
+SHORT = ("budget", "sampling")
+"""Tables of a configuration whose keys go by themselves where no other is called the same."""
 _decode = msgspec.json.Decoder(Sample).decode
 
 
@@ -133,11 +135,14 @@ def labelled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """
     flat = [dict(_flat(e.config)) for e in evaluations]
     labels = []
-    for evaluation in evaluations:
-        group = [f for e, f in zip(evaluations, flat, strict=True) if e.method == evaluation.method]
-        keys = sorted({key for f in group for key in f if len({g.get(key) for g in group}) > 1})
-        own = dict(_flat(evaluation.config))
-        values = [f"{_short(key)}={_value(own.get(key))}" for key in keys]
+    for evaluation, own in zip(evaluations, flat, strict=True):
+        same = [
+            (e.task, f)
+            for e, f in zip(evaluations, flat, strict=True)
+            if e.method == evaluation.method
+        ]
+        known = {_plain(key) for _, f in same for key in f}
+        values = [f"{_short(key, known)}={_value(own.get(key))}" for key in _telling(same)]
         labels.append(" ".join([evaluation.method, *values]))
     names = Counter((e.task, label) for e, label in zip(evaluations, labels, strict=True))
     return [
@@ -180,15 +185,39 @@ def _flat(config: Any, at: str = "") -> Iterator[tuple[str, str]]:
             yield below, json.dumps(value, ensure_ascii=False)
 
 
-def _short(key: str) -> str:
+def _telling(evaluations: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
+    """Keys in which evaluations of one task differ; no digest where another key tells them."""
+    found: set[str] = set()
+    for task in {task for task, _ in evaluations}:
+        of = [config for other, config in evaluations if other == task]
+        found |= {key for config in of for key in config if len({c.get(key) for c in of}) > 1}
+    return sorted({key for key in found if not key.endswith(".sha256")} or found)
+
+
+def _plain(key: str) -> str:
     if key.startswith("backends."):
         role = key.split(".")[1]
         return "model" if role == "policy" else role
     return clean(key.removeprefix("controller."))
 
 
+def _short(key: str, known: Collection[str]) -> str:
+    """A key of the budget or of sampling by its last word, if no other key ends in it."""
+    plain = _plain(key)
+    table, _, last = plain.rpartition(".")
+    others = [one for one in known if one == last or one.endswith(f".{last}")]
+    return last if table in SHORT and others == [plain] else plain
+
+
 def _value(text: str | None) -> str:
-    value = json.loads(text) if text is not None else None
+    value = _written(json.loads(text)) if text is not None else None
     if isinstance(value, str):
         return clean(value.rstrip("/").rpartition("/")[2] or value)
     return "none" if value is None else clean(json.dumps(value, ensure_ascii=False))
+
+
+def _written(value: Any) -> Any:
+    """2048.0 is what became of the 2048 that somebody wrote."""
+    if isinstance(value, list):
+        return [_written(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -53,10 +53,10 @@ def test_names_tell_evaluations_of_one_method_apart(tmp_path: Path) -> None:
     change("d", task="countdown4")
     found = read_evaluations([tmp_path])
     assert [(e.task, e.label) for e in found] == [
-        ("countdown3", "apr budget.total_tokens=none width=0"),
-        ("countdown3", "apr budget.total_tokens=none width=4"),
-        ("countdown3", "apr budget.total_tokens=512 width=0"),
-        ("countdown4", "apr budget.total_tokens=none width=0"),
+        ("countdown3", "apr total_tokens=none width=0"),
+        ("countdown3", "apr total_tokens=none width=4"),
+        ("countdown3", "apr total_tokens=512 width=0"),
+        ("countdown4", "apr total_tokens=none width=0"),
     ]
     folders = [tmp_path / "many" / f"n{n}" for n in (2, 10, 100)]
     for folder in folders:
@@ -70,6 +70,48 @@ def test_names_tell_evaluations_of_one_method_apart(tmp_path: Path) -> None:
         "single",
         "self_consistency",
     ]
+
+
+def test_names_are_as_short_as_is_clear_and_numbers_as_they_were_written(tmp_path: Path) -> None:
+    base = json.loads((evaluations() / "apr" / "config.json").read_text())
+
+    def labels(folder: str, *changes: dict[str, Any]) -> list[str]:
+        for number, change in enumerate(changes):
+            place = tmp_path / folder / str(number)
+            copytree(evaluations() / "apr", place)
+            config = {**base, **change.pop("top", {})}
+            for table, values in change.items():
+                config[table] = {**config.get(table, {}), **values}
+            (place / "config.json").write_text(json.dumps(config))
+        return [e.label for e in read_evaluations([tmp_path / folder])]
+
+    assert labels(
+        "budgets",
+        {"budget": {"total_tokens": 2048.0, "seconds": 0.5}},
+        {"budget": {"total_tokens": 1e6, "seconds": 60.0}},
+    ) == ["apr seconds=0.5 total_tokens=2048", "apr seconds=60 total_tokens=1000000"]
+    sampling = base["controller"]["sampling"]
+    hot = {"sampling": {**sampling, "temperature": 1.0}}
+    assert labels("hot", {}, {"controller": hot}) == ["apr temperature=0", "apr temperature=1"]
+    both = {**hot, "child_sampling": {**sampling, "temperature": 0.25}}
+    assert labels("both", {"controller": {**both, "sampling": sampling}}, {"controller": both}) == [
+        "apr sampling.temperature=0",
+        "apr sampling.temperature=1",
+    ], "the children have one, too"
+    assert labels("depth", {}, {"budget": {"depth": 2.0}}) == [
+        "apr budget.depth=none",
+        "apr budget.depth=2",
+    ], "depth alone is that of the method"
+    others = [
+        {"top": {"task": task}, "data": {"source": f"{task}@1", "sha256": task}, **more}
+        for task in ("aime24", "math500")
+        for more in ({}, {"controller": {"width": 4}})
+    ]
+    assert labels("tasks", *others) == ["apr width=0", "apr width=4"] * 2
+    copies = [{"data": {"source": name, "sha256": name * 9}} for name in "ab"]
+    assert labels("copies", *copies) == ["apr data.source=a", "apr data.source=b"]
+    changed = [{"data": {"source": "a", "sha256": digest}} for digest in ("0a", "1b")]
+    assert labels("changed", *changed) == ["apr data.sha256=0a", "apr data.sha256=1b"]
 
 
 def without(path: Path, questions: Sequence[str]) -> None:
