@@ -20,6 +20,8 @@ METHODS = {
     "best_of_n": "controllers.best_of_n:BestOfN",
     "budget_forcing": "controllers.budget_forcing:BudgetForcing",
     "adaptive_consistency": "controllers.stability:AdaptiveConsistency",
+    "confidence": "controllers.confidence:Confidence",
+    "beam": "controllers.beam:Beam",
 }
 
 

@@ -35,8 +35,8 @@ PRICES = (
     'each for a million tokens; currency = "USD" above it.'
 )
 CONTROLLERS = (
-    "Controllers: apr, threadweaver, single, self_consistency, best_of_n, budget_forcing, "
-    "adaptive_consistency."
+    "Controllers: apr, threadweaver, pdr, sr, atts, single, self_consistency, best_of_n, "
+    "budget_forcing, adaptive_consistency, confidence, beam."
 )
 
 
