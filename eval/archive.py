@@ -29,6 +29,8 @@ from reason.extras import extra
 from reason.types import Finish
 
 ENDS: tuple[Finish, ...] = ("eos", "length")
+WHOLE = ("single", "self_consistency", "best_of_n", "adaptive_consistency")
+"""Methods that ask the problem itself and nothing else, each time for a whole answer."""
 UNLIMITED = 1 << 30
 """Tokens of a context of which no limit is known."""
 
@@ -46,6 +48,25 @@ class Archive:
     """Its name and digest: what an evaluation must know of it to be gone on with."""
     scorers: tuple[str, ...]
     """Scores that can be had of the answers."""
+    file: Path | None = None
+    """The file, of answers of which no context is known."""
+    unrated: str | None = None
+    """Where the first answer of a file stands that has no reward, and how many have none."""
+
+    def check(self, method: str, scorer: str | None) -> None:
+        """Raise UsageError for a method that a file of answers cannot be served to, and for the
+        scorer "recorded" where a reward is missing."""
+        if self.file and method not in WHOLE:
+            raise UsageError(
+                f"{self.file} holds whole answers to each problem, and {method} asks for more than "
+                f"that: what works on such a file is {', '.join(WHOLE)}; for {method}, record an "
+                "evaluation of it and replay its folder"
+            )
+        if scorer == "recorded" and self.unrated:
+            raise UsageError(
+                f"{self.unrated}, and scorer=recorded needs one with every answer: add it, or take "
+                "scorer=verifier"
+            )
 
     def limit(self, asked: int | None) -> int:
         """How many questions are asked now. Raises UsageError for more than there are."""
@@ -165,18 +186,24 @@ def _file(path: Path, task: str) -> Archive:
     words = Pieces()
     info = Info(path.stem, "words", UNLIMITED, UNLIMITED, "always", scores=False)
     recording = Recording({"policy": words}, {"policy": info})
-    asked_of = questions.questions()
+    asked_of, bare = questions.questions(), list[str]()
     for question, row in zip(asked_of, from_file(path), strict=True):
         given = [_sample(row, number, one) for number, one in enumerate(_samples(row), 1)]
         runs = recording.found.setdefault(question.id, {})
         for number, (text, answer, reward) in enumerate(given):
             ids = tuple(words.encode(text))
             runs[number] = [("policy", Recorded(ids, **answer))]
-            if reward is not None:
+            if reward is None:
+                bare.append(f"{row.where}, sample {number + 1}")
+            else:
                 recording.rewards.setdefault(question.id, {})[words.decode(ids)] = reward
-    rated = len(recording.rewards) == len(asked_of)
-    scorers = ("verifier", "recorded") if rated else ("verifier",)
-    return Archive(recording, asked[0], len(asked_of), 0, _source(path, path), scorers)
+    unrated = None
+    if bare:
+        others = f", as {len(bare) - 1:,} more have none" if len(bare) > 1 else ""
+        unrated = f"{bare[0]}: there is no reward{others}"
+    scorers = ("verifier", "recorded")
+    source = _source(path, path)
+    return Archive(recording, asked[0], len(asked_of), 0, source, scorers, path, unrated)
 
 
 def _samples(row: Row) -> list[Any]:

@@ -50,6 +50,7 @@ class Evaluation:
         if asked.replay:
             refuse_models(tables)
             archive = open_archive(asked.replay, asked.task)
+            archive.check(method.name, getattr(method, "scorer", None))
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
         if data:

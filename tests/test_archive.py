@@ -192,6 +192,12 @@ def test_a_bad_row_is_named(tmp_path: Path, row: Any, message: str) -> None:
 
 def test_mistakes_are_one_line(recorded: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "x.jsonl", GOOD)
+    one, two = {"text": "a", "reward": 1}, {"text": "b"}
+    rated = written(
+        tmp_path / "rated.jsonl",
+        {**GOOD, "samples": [one]},
+        {**GOOD, "problem": "Q", "samples": [one, two, two]},
+    )
     (tmp_path / "treeless").mkdir()
     (tmp_path / "treeless" / "config.json").write_text("{}")
     apr = str(recorded / "apr")
@@ -204,7 +210,21 @@ def test_mistakes_are_one_line(recorded: Path, tmp_path: Path) -> None:
         ((apr, "limit=7"), "limit must be at most 6, the questions on record, got 7"),
         ((apr, "controller=single"), "were recorded, none of them to this; replay the method that"),
         ((str(file), "controller=best_of_n", "scorer=likelihood"), "no scorer is called 'likeli"),
-        ((str(file), "controller=best_of_n", "scorer=recorded"), "no scorer is called 'record"),
+        (
+            (str(file), "controller=best_of_n", "scorer=recorded"),
+            f"{file}, line 1, sample 1: there is no reward, and scorer=recorded needs one with",
+        ),
+        (
+            (str(rated), "controller=best_of_n", "scorer=recorded"),
+            f"{rated}, line 2, sample 2: there is no reward, as 1 more have none, and scorer=rec",
+        ),
+        ((apr, "controller=best_of_n", "scorer=recorded"), "no scorer is called 'recorded'; the"),
+        (
+            (str(file), "controller=apr"),
+            f"{file} holds whole answers to each problem, and apr asks for more than that: what "
+            "works on such a file is single, self_consistency, best_of_n, adaptive_consistency; ",
+        ),
+        ((str(file), "controller=budget_forcing"), "budget_forcing, record an evaluation of it"),
         (
             (str(file), "controller=self_consistency", "n=2"),
             "all 1 that were recorded are used",
@@ -214,3 +234,4 @@ def test_mistakes_are_one_line(recorded: Path, tmp_path: Path) -> None:
         result = reason("eval", "--replay", *words, "--out", str(out))
         assert result.exit_code == 2 and message in result.stderr, (words, result.stderr)
         assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert "reward" not in message or not out.exists(), "nothing was begun"
