@@ -16,7 +16,10 @@ from reason.watch import Watch
 
 
 async def replay(path: Path, output: Output, speed: float) -> int:
-    """Show a recorded run at `speed` times its own, 0 for its end only, and its account."""
+    """Show a recorded run at `speed` times its own, 0 for its end only, and its account.
+
+    The exit code is that of the run: 1 for no answer, or where the recording stops before one.
+    """
     header, recorded = read(path)
     events, ending = split_ending(list(recorded))
     watch, tree, ledger = Watch(), ThreadTree(), Ledger()
@@ -34,4 +37,4 @@ async def replay(path: Path, output: Output, speed: float) -> int:
     spec = {"name": method}
     run = Trajectory(spec, title, tree, ledger, result, ending.error, limit=ending.limit)
     output.finish(picture, account(run, ending), tree=not live)
-    return 0
+    return 0 if ending.answer is not None else 1

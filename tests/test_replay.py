@@ -9,6 +9,7 @@ import pytest
 from controllers.apr import AdaptiveParallel
 from controllers.best_of_n import BestOfN
 from controllers.self_consistency import SelfConsistency
+from reason.ledger import Budget
 from reason.picture import SPINNER
 from reason.run import Controller
 from tests.console import asked, reason, replayed
@@ -43,7 +44,7 @@ def test_a_recording_that_stops_early_is_shown_as_far_as_it_goes(tmp_path: Path)
     lines = recording.read_bytes().splitlines(keepends=True)
     recording.write_bytes(b"".join(lines[: len(lines) // 2]) + b'{"ev')
     result = reason("replay", str(recording), "speed=0")
-    assert result.exit_code == 0
+    assert result.exit_code == 1, "as of a run without an answer"
     assert "\n✂ 0 " in result.stdout and "─ ✂ 0." in result.stdout
     assert not set("◌▌" + SPINNER) & set(result.stdout)
     assert "none: the recording stops before the run does" in result.stdout
@@ -53,6 +54,16 @@ def test_a_recording_that_stops_early_is_shown_as_far_as_it_goes(tmp_path: Path)
     terminal = replayed(recording, 1000, console={"force_terminal": True})
     last = terminal.rpartition("clock")[2]
     assert "✂" in last and not set("◌▌" + SPINNER) & set(last)
+
+
+@pytest.mark.parametrize("limit, code", [(None, 0), (5, 1)])
+def test_a_replay_returns_what_the_run_did(limit: int | None, code: int, tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    budget = Budget(total_tokens=limit) if limit else Budget()
+    method = AdaptiveParallel(syntax="countdown")
+    assert asked(method, record=recording, budget=budget)[0] == code
+    for more in ((), ("--json",)):
+        assert reason("replay", str(recording), "speed=0", *more).exit_code == code
 
 
 def test_damaged_recordings_are_one_line(tmp_path: Path) -> None:
