@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ from calibration.clusters import (
     clopper_pearson,
     clustering,
 )
-from calibration.conformal import Array, Reference
+from calibration.conformal import Reference
 from calibration.groups import LEAST, Turns
 from calibration.martingale import Online, wealth
 from calibration.sample import Sample
+from calibration.shifts import Shift, shifts
 from reason.errors import UsageError
 
-LEVEL = 0.05
-"""Of all tests of a shift together, by their false discovery rate."""
 BINS = 20
 """Of the histogram of p-values."""
 
@@ -62,17 +61,17 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
-    """Kolmogorov and Smirnov's test of the scores of a turn against their calibration."""
+class Alarm:
+    """A test martingale on p-values (calibration.martingale)."""
 
-    distance: float
-    """The largest difference of the two distribution functions."""
-    p: float
-    """As if chunks were independent."""
-    clustered_p: float
-    """With the effective numbers of chunks, as the ranks of scores are clustered."""
-    flagged: bool
-    """Whether clustered_p is too small, among those of all turns (Benjamini & Hochberg 1995)."""
+    at: int | None
+    """The chunk, from 1 on, at which its wealth reached 100."""
+    turn: int | None
+    """The turn of that chunk."""
+    highest: float
+    """log10 of its highest wealth."""
+    wealth: tuple[float, ...]
+    """log10 of its wealth after each chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +88,17 @@ class Audit:
     """Empty without a calibration."""
     histogram: tuple[int, ...]
     """p-values in bins of equal width, from 0 on."""
-    alarm: int | None
-    """The chunk, from 1 on, at which the martingale's wealth reached 100."""
-    wealth: tuple[float, ...]
-    """log10 of the martingale's wealth, chunk by chunk (calibration.martingale)."""
+    as_made: Alarm
+    """In the order of the decisions. Chunks of a question that stand together raise it too."""
+    turn_by_turn: Alarm
+    """The first turn's chunks in random order, then the second's, …: that breaks up questions, so
+    what it is raised by is a turn that differs from those before it, or from the calibration."""
 
     def to_json(self) -> dict[str, Any]:
-        """The figures; of the wealth the highest and the last."""
+        """The figures, without the wealth chunk by chunk."""
         found = asdict(self)
-        path = found.pop("wealth")
-        found["wealth"] = {"highest": max(0.0, *path), "last": path[-1]}
+        for alarm in (found["as_made"], found["turn_by_turn"]):
+            del alarm["wealth"]
         found["overall"]["share"] = self.overall.share
         found["turns"] = {
             str(turn): found["turns"][turn] | {"share": of.share} for turn, of in self.turns.items()
@@ -139,19 +139,24 @@ def audit(
     for decision in judged:
         by_turn.setdefault(decision.turn, []).append(decision)
     turns = {turn: _rate(by_turn[turn], rate, part(turn), seed) for turn in sorted(by_turn)}
-    shifts = _shifts({turn: (by_turn[turn], part(turn)) for turn in turns})
+    against = {
+        turn: (np.array([d.score for d in chunks]), [d.question for d in chunks], found)
+        for turn, chunks in sorted(by_turn.items())
+        if (found := part(turn)) is not None
+    }
     whole = held if len(parts) == 1 else None  # of several thresholds there is no one law
     shown = [d.p for d in judged if d.p is not None]
-    jumper, path = wealth(_stream(judged, groups, parts, seed))
+    shuffled = np.random.default_rng(seed).permutation(len(judged)).tolist()
+    sorted_turns = sorted((judged[i] for i in shuffled), key=lambda d: d.turn)
     return Audit(
         rate,
         len(decisions) - len(judged),
         _rate(judged, rate, whole, seed),
         turns,
-        shifts,
+        shifts(against),
         tuple(np.histogram(shown, BINS, (0, 1))[0].tolist()),
-        jumper.alarm,
-        tuple(path),
+        _alarm(judged, groups, parts, seed),
+        _alarm(sorted_turns, groups, parts, seed),
     )
 
 
@@ -177,39 +182,17 @@ def _rate(chunks: Sequence[Decision], rate: float, held: Sample | None, seed: in
     )
 
 
-def _shifts(turns: dict[int, tuple[list[Decision], Sample | None]]) -> dict[int, Shift]:
-    from scipy import stats  # slow to import
-
-    found: dict[int, tuple[float, float, float]] = {}
-    for turn, (chunks, held) in turns.items():
-        if held is None:
-            continue
-        scores: Array = np.array([d.score for d in chunks])
-        test = stats.ks_2samp(held.scores, scores)
-        ranks = stats.rankdata(np.concatenate((held.scores, scores)))
-        one = clustering(ranks[: len(held)], held.questions).effective
-        other = clustering(ranks[len(held) :], [d.question for d in chunks]).effective
-        scale = sqrt(one * other / (one + other))
-        clustered = float(stats.kstwobign.sf(scale * test.statistic))
-        found[turn] = float(test.statistic), float(test.pvalue), clustered
-    if not found:
-        return {}
-    adjusted = stats.false_discovery_control([clustered for *_, clustered in found.values()])
-    return {
-        turn: Shift(*figures, bool(p <= LEVEL))
-        for (turn, figures), p in zip(found.items(), adjusted, strict=True)
-    }
-
-
-def _stream(
+def _alarm(
     judged: Sequence[Decision], groups: Turns | None, parts: dict[str, Sample], seed: int
-) -> list[float]:
-    """p-values in the order of the decisions: against the calibration and all before it, or, with
+) -> Alarm:
+    """On p-values in that order: of each chunk against the calibration and all before it, or, with
     no calibration, against those before it alone."""
     u = np.random.default_rng(seed).random(len(judged)).tolist()
     held = {name: Online(part.scores.tolist()) for name, part in parts.items()}
     alone = Online([])
-    return [
+    jumper, path = wealth(
         (held[groups.bins.name(d.turn)] if groups is not None else alone).p_value(d.score, draw)
         for d, draw in zip(judged, u, strict=True)
-    ]
+    )
+    turn = None if jumper.alarm is None else judged[jumper.alarm - 1].turn
+    return Alarm(jumper.alarm, turn, jumper.highest, tuple(path))

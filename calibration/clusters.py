@@ -14,6 +14,8 @@ from calibration.conformal import rank
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+BATCH = 1000
+"""Resamples that are in memory at a time."""
 EDGES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 Interval = tuple[float, float]
@@ -73,8 +75,11 @@ def bootstrap(rejected: ArrayLike, questions: Sequence[str], seed: int = 0) -> I
     if len(sizes) < 2:
         return None
     rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), RESAMPLES)
-    low, high = np.quantile((times @ counts) / (times @ sizes), EDGES)
+    shares = []
+    for start in range(0, RESAMPLES, BATCH):
+        drawn = rng.integers(len(sizes), size=(min(BATCH, RESAMPLES - start), len(sizes)))
+        shares.append(counts[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(shares), EDGES)
     return float(low), float(high)
 
 
@@ -91,5 +96,6 @@ def band(n: float, chunks: float, rate: float) -> Interval:
     k = rank(held, rate)
     if k == 0 or k > held:
         return (1.0, 1.0) if k == 0 else (0.0, 0.0)
-    low, high = stats.betabinom(judged, held + 1 - k, k).ppf(EDGES) / judged
-    return float(low), float(high)
+    chances = stats.betabinom(judged, held + 1 - k, k).pmf(np.arange(judged + 1))
+    low, high = np.searchsorted(np.cumsum(chances), EDGES)  # scipy's ppf takes a hundredfold
+    return int(low) / judged, int(high) / judged

@@ -4,6 +4,7 @@ Within a group the rate holds of the group itself (Vovk et al. 2005, "Algorithmi
 Random World", 4.5); the price is a grid of 1/(n+1) with the n of the group.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -71,7 +72,7 @@ class Bins:
 
     def name(self, value: int) -> str:
         """Such as "turn 0", "turns 4-6" and, the last one, "turns 10+"."""
-        place = max(int(np.searchsorted(self.starts, value, "right")) - 1, 0)
+        place = max(bisect_right(self.starts, value) - 1, 0)
         start = self.starts[place]
         if place + 1 == len(self.starts):
             return f"{self.unit}s {start}+"

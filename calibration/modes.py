@@ -49,12 +49,12 @@ class Grouped:
 def references_of(sample: Sample, groups: Groups) -> dict[str, Reference]:
     """The calibration scores of every group, in the order of turn, length and question."""
     members: dict[str, list[int]] = {}
-    columns = zip(sample.turns.tolist(), sample.lengths.tolist(), sample.questions, strict=True)
-    for (turn, length, question), entry in sorted(
-        (key, entry) for entry, key in enumerate(columns)
-    ):
-        members.setdefault(groups.of(turn, length, question), []).append(entry)
-    found = {name: Reference.of(sample.scores[entries]) for name, entries in members.items()}
+    columns = (sample.turns.tolist(), sample.lengths.tolist(), sample.questions)
+    keys = list(zip(*columns, strict=True))
+    for entry, key in enumerate(keys):
+        members.setdefault(groups.of(*key), []).append(entry)
+    ordered = sorted(members.items(), key=lambda item: min(keys[entry] for entry in item[1]))
+    found = {name: Reference.of(sample.scores[entries]) for name, entries in ordered}
     return found or {groups.of(0, 0, ""): Reference.of(())}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +68,7 @@ class Sample:
 
     def where(self, chosen: NDArray[np.bool_]) -> "Sample":
         """The entries that are chosen, by a flag for each."""
-        questions = tuple(q for q, keep in zip(self.questions, chosen, strict=True) if keep)
+        questions = tuple(compress(self.questions, chosen.tolist()))
         return Sample(self.scores[chosen], questions, self.turns[chosen], self.lengths[chosen])
 
     def of_questions(self, questions: Iterable[str]) -> "Sample":
