@@ -1,7 +1,9 @@
 """The `reason` command. The only module of this package that knows the other packages."""
 
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -30,6 +32,22 @@ def _typer(help: str) -> typer.Typer:
 app = _typer("Adaptive parallel reasoning: a model works in a tree of threads.")
 train_app = _typer("Train a model.")
 app.add_typer(train_app, name="train")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"reason {version('reason-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None: ...
+
+
 PRICES = (
     'A price table: [models."Qwen/Qwen3-8B"] with prompt = 0.10, cached = 0.02 and sampled = 0.40, '
     'each for a million tokens; currency = "USD" above it.'

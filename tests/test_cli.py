@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert "ask" in shown and "replay" in shown
     heavy = {"torch", "transformers", "scipy", "numpy", "rich", "controllers", "eval", "rl"}
     assert not heavy & set(modules.split())
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    file = Path(__file__).parent.parent / "pyproject.toml"
+    told = tomllib.loads(file.read_text())["project"]["version"]
+    result = reason("--version")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"reason {told}\n", "")
 
 
 @pytest.mark.parametrize("words", COMMANDS)
