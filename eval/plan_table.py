@@ -23,6 +23,10 @@ from eval.power import (
 )
 
 NONE = "-"
+CAUTIOUS = (
+    "With 1 repeat the figure for this set is a cautious bound: one sample does not tell how much "
+    "of a question is luck, and smaller differences may be found."
+)
 CALLED: dict[Which, str] = {"this_set": "this set", "like_these": "questions like these"}
 
 
@@ -68,6 +72,7 @@ def _shown(plan: Plan) -> Iterator[Table | Text]:
         points = (NONE if found is None else f"{100 * found:.1f}" for found in smallest)
         table.add_row(f"{repeats:,}", f"{repeats * design.questions:,}", *points)
     yield table
+    yield Text(CAUTIOUS)
     if plan.difference is not None:
         for which, called in CALLED.items():
             yield Text(_hoped(plan, plan.difference, which, called))

@@ -26,6 +26,8 @@ repeats  samples a method  this set  questions like these
       4               120      12.6                  15.5
       8               240       8.7                  12.6
      16               480       6.1                  11.0
+With 1 repeat the figure for this set is a cautious bound: one sample does not
+tell how much of a question is luck, and smaller differences may be found.
 5 points, this set: found with 62% power; 80% takes 24 repeats or 44 questions
 5 points, questions like these: found with 23% power; 80% takes no number of
 repeats or 138 questions
