@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from calibration.judging import Mode
-from calibration.modes import ByLength, ByQuestion, ByTurn, Paper, Pooled, WeightedByTurn
+from calibration.modes import ByLength, ByQuestion, ByTurn, Pooled
 from calibration.online import Adaptive, AdaptiveByTurn, Window
+from calibration.paper import Paper
+from calibration.weighted import WeightedByTurn
 from reason.settings import choose
 
 MODES: Mapping[str, type[Mode]] = {

@@ -95,8 +95,15 @@ def check_unseen(sample: Sample, question: str, seen: bool) -> None:
         )
 
 
+def check_draw(u: float) -> None:
+    """Raises ValueError for what cannot break a tie."""
+    if not 0 <= u < 1:
+        raise ValueError(f"u must be in 0..1, without the 1, got {u}: conformal.tie_break draws it")
+
+
 def decide(reference: Reference, score: float, rate: float, u: float, group: str) -> Judgement:
     """By comparison with one group."""
+    check_draw(u)
     n, threshold = reference.n, reference.threshold(rate)
     if not isfinite(score):
         return Judgement(None, threshold, True, group, rate, n, None)

@@ -16,8 +16,9 @@ import numpy as np
 from calibration.conformal import Reference, Weighted, shortage
 from calibration.groups import LEAST, Groups, One, Turns, check_least
 from calibration.judging import Judgement, check_rate, check_unseen, decide
-from calibration.modes import Grouped, decide_weighted
+from calibration.modes import Grouped
 from calibration.sample import Sample
+from calibration.weighted import decide_weighted
 
 
 @dataclass(frozen=True)

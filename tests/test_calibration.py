@@ -12,9 +12,11 @@ from calibration.catalog import MODES, mode_named
 from calibration.conformal import Reference
 from calibration.groups import Bins
 from calibration.judging import Judge, Judgement
-from calibration.modes import ByLength, ByQuestion, ByTurn, Paper, Pooled, WeightedByTurn
+from calibration.modes import ByLength, ByQuestion, ByTurn, Pooled
 from calibration.online import Adaptive, AdaptiveByTurn, Window, WindowJudge
+from calibration.paper import Paper
 from calibration.sample import Sample
+from calibration.weighted import WeightedByTurn
 from reason.errors import UsageError
 
 
@@ -333,6 +335,9 @@ def test_options_that_cannot_be() -> None:
     ):
         with pytest.raises(ValueError, match=told):
             wrong()
+    for mode in (Pooled(), WeightedByTurn(), Window(decay=0.9)):
+        with pytest.raises(ValueError, match=r"u must be in 0..1, without the 1, got 1"):
+            mode.fit(TEN).start().judge(1.0, turn=0, length=0, question="new", u=1.0)
     with pytest.raises(UsageError, match="no mode of calibration is called 'x'; there is: pooled,"):
         mode_named("x")
 

@@ -12,8 +12,9 @@ import pytest
 from calibration.audit import Decision, audit
 from calibration.conformal import tie_break
 from calibration.judging import Judge
-from calibration.modes import ByTurn, Paper, Pooled
+from calibration.modes import ByTurn, Pooled
 from calibration.online import Adaptive, AdaptiveByTurn
+from calibration.paper import Paper
 from calibration.sample import Sample
 from tests.data import needs_data, path, rows
 
