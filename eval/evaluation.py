@@ -13,7 +13,7 @@ from eval.catalog import DATASETS
 from eval.command import evaluate_tasks, resolve
 from eval.folder import conflicts
 from eval.questions import Dataset
-from eval.scorers import SCORERS
+from eval.scorers import SCORERS, raters
 from eval.tasks import DRAWN, Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
@@ -130,7 +130,12 @@ class Evaluation:
         asked, archive = self.asked, self.archive
         return await evaluate_tasks(
             self.tasks,
-            fitted(self.method, self.tables, models["policy"].info, self.scorers),
+            fitted(
+                self.method,
+                self.tables,
+                models["policy"].info,
+                (*self.scorers, *raters(models)),
+            ),
             models,
             budget=self.budget,
             limit=archive.limit(asked.limit) if archive else asked.limit,

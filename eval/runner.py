@@ -202,7 +202,7 @@ class _Session:
     async def _sample(self, item: Item, repeat: int, seat: Seat) -> None:
         lost: list[str] = []
         condenser = Condenser()
-        backends, scorers = self.backends, dict(scorers_of(item))
+        backends, scorers = self.backends, dict(scorers_of(item, self.backends))
         if self.recording:
             backends = self.recording.backends(item.id, repeat)
             scorers |= self.recording.scorers(item.id)

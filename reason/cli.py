@@ -79,7 +79,7 @@ def ask_command(asked: Ask, tables: Values) -> int:
     info = models["policy"].info
 
     async def work() -> int:
-        question = question_of(asked.problem, info)
+        question = question_of(asked.problem, info, models)
         return await ask(
             question,
             fitted(method, tables, info, question.scorers),

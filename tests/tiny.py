@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -94,3 +95,29 @@ def general(folder: Path) -> None:
     )
     tokenizer.save_pretrained(folder)
     model("qwen3", vocabulary=len(tokenizer), max_position_embeddings=8192).save_pretrained(folder)
+
+
+def judge(folder: Path) -> PreTrainedModel:
+    """A reward model with random opinions on a chat, and its folder."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=letters(ascii=True).backend_tokenizer, eos_token=EOS, chat_template=CHAT
+    )
+    tokenizer.save_pretrained(folder)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        num_labels=1,
+        pad_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    made = Qwen2ForSequenceClassification(config).eval()
+    made.save_pretrained(folder)
+    return made

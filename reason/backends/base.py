@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from reason.errors import BackendError
 from reason.types import Finish, Prompt, SamplingParams
@@ -116,4 +116,20 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Release the model. Requests still running are cancelled."""
+        ...
+
+
+@runtime_checkable
+class Rater(Protocol):
+    """A model that rates text, as a `Backend` of which that is all that can be asked."""
+
+    @property
+    def info(self) -> Info: ...
+
+    async def rate(self, ids: Sequence[int]) -> float:
+        """How good a text is, in its own token ids; higher is better."""
+        ...
+
+    def conversation(self, prompt: Prompt, answer: str) -> list[int]:
+        """Its own token ids of a prompt and the answer to it."""
         ...

@@ -3,6 +3,7 @@
 hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda
 sglang://host:port                               a server that runs; several, with commas
 sglang://launch?model=PATH_OR_HUB_ID&tp=2        one that is started, and stopped at the end
+reward://host:port                               a reward model on SGLang, for scorer=ROLE
 openai://host:port/v1                            vLLM, llama.cpp, …: any that takes token ids
 openai:https://host/v1?model=NAME&chat=1         a chat API without them
 """
@@ -83,6 +84,13 @@ def _sglang(place: str, options: dict[str, str], say: Say) -> Backend:
     return workers[0] if len(workers) == 1 else Pool(workers)
 
 
+def _reward(place: str, options: dict[str, str], say: Say) -> Backend:
+    with extra("client"):
+        from reason.backends.reward import RewardModel
+    say(f"connecting to {place}")
+    return RewardModel(_url(place.rstrip("/")), **_typed(options, RewardModel.__init__))
+
+
 def _openai(place: str, options: dict[str, str], say: Say) -> Backend:
     with extra("client"):
         from reason.backends.openai import OpenAIBackend
@@ -131,6 +139,7 @@ _Loader = Callable[[str, dict[str, str], Say], Backend]
 _LOADERS: dict[str, tuple[_Loader, str]] = {
     "hf": (_hf, "PATH_OR_HUB_ID"),
     "sglang": (_sglang, "//HOST:PORT"),
+    "reward": (_reward, "//HOST:PORT"),
     "openai": (_openai, "//HOST:PORT/v1"),
 }
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from reason.backends.hub import local, missing, unreachable
 from reason.errors import Unsupported, UsageError
-from reason.types import Prompt
+from reason.types import Message, Prompt
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -99,6 +99,13 @@ class Tokenizer:
         if unknown is not None and unknown in ids:
             self._refuse(text, ids, found.offsets)
         return ids
+
+    def conversation(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a chat that is over; without a template, of what was said in it."""
+        if self._tokenizer.chat_template:
+            turns = [dict(message) for message in messages]
+            return self.ids(str(self._tokenizer.apply_chat_template(turns, tokenize=False)))
+        return self.ids("\n".join(message["content"] for message in messages))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some ids, special tokens included."""
