@@ -95,6 +95,12 @@ class CountdownSyntax:
     def thought_ends(self) -> tuple[str, ...]:
         return ("<ans>",)
 
+    def judge(self, problem: Prompt, a: str, b: str) -> Prompt | None:
+        return None
+
+    def verdict(self, text: str) -> int | None:
+        return None
+
     def conclusion(self, text: str) -> str:
         return "<ans>"
 

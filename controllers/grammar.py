@@ -138,6 +138,15 @@ class Syntax(Protocol):
         """The prompt of a call that lists the errors of one attempt; may raise UsageError."""
         ...
 
+    def judge(self, problem: Prompt, a: str, b: str) -> Prompt | None:
+        """The prompt of a call that says which of two solutions is better; None where the models
+        of this grammar cannot tell."""
+        ...
+
+    def verdict(self, text: str) -> int | None:
+        """What it said: 0 for the first, 1 for the second; None if that cannot be read."""
+        ...
+
     def conclusion(self, text: str) -> str:
         """What to add to `text`, all of a thread so far, to end its thinking; then it answers."""
         ...

@@ -22,6 +22,7 @@ METHODS = {
     "adaptive_consistency": "controllers.stability:AdaptiveConsistency",
     "confidence": "controllers.confidence:Confidence",
     "beam": "controllers.beam:Beam",
+    "tournament": "controllers.tournament:Tournament",
 }
 
 

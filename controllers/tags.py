@@ -142,6 +142,19 @@ class TagSyntax:
     def thought_ends(self) -> tuple[str, ...]:
         return ("</think>",)
 
+    def judge(self, problem: Prompt, a: str, b: str) -> Prompt | None:
+        return _ask(
+            problem,
+            f"Here are two solutions of this problem.\n\nSolution A:\n{a.strip()}\n\n"
+            f"Solution B:\n{b.strip()}\n\nCheck both step by step. Which one is more likely right? "
+            "End with <better>A</better> or <better>B</better>.",
+        )
+
+    def verdict(self, text: str) -> int | None:
+        _, opened, found = text.rpartition("<better>")
+        named, closed, _ = found.partition("</better>")
+        return {"A": 0, "B": 1}.get(named.strip()) if opened and closed else None
+
     def conclusion(self, text: str) -> str:
         thinking = text.rfind("<think>") > text.rfind("</think>")
         return "\n</think>\n\n" if thinking else "\n\nFinal answer: \\boxed{"

@@ -54,7 +54,7 @@ PRICES = (
 )
 CONTROLLERS = (
     "Controllers: apr, threadweaver, pdr, sr, atts, single, self_consistency, best_of_n, "
-    "budget_forcing, adaptive_consistency, confidence, beam."
+    "budget_forcing, adaptive_consistency, confidence, beam, tournament."
 )
 
 
