@@ -65,12 +65,12 @@ class Attempting:
         if not self.thinking:
             await engine.generate(call, self.sampling)
         else:
-            stop = (*self.sampling.stop, syntax.thought_end)
+            stop = (*self.sampling.stop, *syntax.thought_ends)
             thinking = self.sampling.but(max_tokens=self.thinking, stop=stop)
             turn = await engine.generate(call, thinking)
             if turn.finish == "length":
                 engine.append(call, syntax.conclusion(engine.excerpt(call, 0).text))
-            if turn.finish == "length" or turn.stopped_at == syntax.thought_end:
+            if turn.finish == "length" or turn.stopped_at in syntax.thought_ends:
                 await engine.generate(call, self.sampling.but(max_tokens=most))
         text = engine.excerpt(call, start).text
         return Attempt(syntax.solution(text), syntax.answer(text))

@@ -68,13 +68,16 @@ class BudgetForcing:
             await self._answer(engine, thread)
             return thread, said
 
-        end, word = syntax.more(turn.text)
+        end = len(turn.text)
+        if turn.stopped_at in syntax.thought_ends:
+            end = turn.text.rindex(turn.stopped_at)
         kept = min(engine.locate(thread, end), engine.unended(thread))
         thought += kept - begun
-        if thought < min(self.at_least, most) and waited < self.waits:
+        more = syntax.more(engine.excerpt(thread, 0, kept).text)
+        if more and thought < min(self.at_least, most) and waited < self.waits:
             engine.note(thread, "sent on", {"thinking": thought})
             after = engine.fork(thread, kept, continues=True)
-            engine.append(after, word)
+            engine.append(after, more)
             try:
                 return await self._think(engine, syntax, after, thought, waited + 1)
             finally:

@@ -73,8 +73,6 @@ class CountdownSyntax:
         shown = "".join(f" <att> {solution}" for solution in earlier)
         return f"<bos> <try> {_words(problem)} ; {width}{shown} <go>"
 
-    thought_end: str = "<ans>"
-
     def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
         raise _untrained("summarise attempts", "distil=random_k")
 
@@ -104,9 +102,9 @@ class CountdownSyntax:
     def conclusion(self, text: str) -> str:
         return "<ans>"
 
-    def more(self, text: str) -> tuple[int, str]:
-        at = text.rfind("<ans>")
-        return (at if at >= 0 else len(text)), "wait"
+    def more(self, thought: str) -> str | None:
+        found = thought.rstrip().endswith("hit")  # then there is nothing left to look for
+        return None if found else "wait"
 
     @property
     def step_ends(self) -> tuple[str, ...]:

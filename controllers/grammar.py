@@ -114,11 +114,6 @@ class Syntax(Protocol):
         """Strings at which the thinking ends and the answer begins."""
         ...
 
-    @property
-    def thought_end(self) -> str:
-        """The string with which a thread ends its thinking; its solution follows."""
-        ...
-
     def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
         """The prompt of a call that writes one summary of several attempts.
 
@@ -151,9 +146,9 @@ class Syntax(Protocol):
         """What to add to `text`, all of a thread so far, to end its thinking; then it answers."""
         ...
 
-    def more(self, text: str) -> tuple[int, str]:
-        """Where in a finished thread's words its thinking ended, and what to add there for it to
-        go on."""
+    def more(self, thought: str) -> str | None:
+        """What to add to all of a thread up to the end of its thinking, for it to think on; None
+        where there is nothing left to think about."""
         ...
 
     @property

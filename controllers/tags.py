@@ -94,8 +94,6 @@ class TagSyntax:
             "better solution of your own. " + STEP_BY_STEP,
         )
 
-    thought_end: str = "</think>"
-
     def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
         return _ask(
             problem,
@@ -159,9 +157,8 @@ class TagSyntax:
         thinking = text.rfind("<think>") > text.rfind("</think>")
         return "\n</think>\n\n" if thinking else "\n\nFinal answer: \\boxed{"
 
-    def more(self, text: str) -> tuple[int, str]:
-        thought = text.find("</think>")
-        return (thought, "Wait") if thought >= 0 else (len(text), "\n\nWait")
+    def more(self, thought: str) -> str | None:
+        return "Wait" if "<think>" in thought else "\n\nWait"
 
     @property
     def step_ends(self) -> tuple[str, ...]:

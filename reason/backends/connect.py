@@ -1,5 +1,6 @@
 """From a user's words to a backend.
 
+countdown-apr, countdown-draft                   a model that ships with the package
 hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda
 sglang://host:port                               a server that runs; several, with commas
 sglang://launch?model=PATH_OR_HUB_ID&tp=2        one that is started, and stopped at the end
@@ -9,6 +10,7 @@ openai:https://host/v1?model=NAME&chat=1         a chat API without them
 """
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ from reason.errors import UsageError
 from reason.extras import extra
 
 SHIPPED = "countdown-apr"
-"""The model that comes with the package, in reason/models."""
+"""The model that is taken where none is named."""
+MODELS = Path(__file__).parent.parent / "models"
+"""Models that come with the package, by name."""
 HIDDEN = ("name", "say", "server")
 """Parameters of backends that are not for users."""
 
@@ -32,19 +36,24 @@ Say = Callable[[str], object]
 
 
 def connect(spec: str = "", say: Say = lambda line: None) -> Backend:
-    """The backend that `spec` names; without one, the model that ships with the package.
+    """The backend that `spec` names: a model that ships with the package by its name alone, and
+    without any name the one that everything here is shown with.
 
     Raises UsageError for what does not exist, naming what does.
     """
-    if not spec:
-        folder = Path(__file__).parent.parent / "models" / SHIPPED
-        if not folder.is_dir():
-            raise UsageError("no model ships with this copy; give one with --backend hf:PATH")
+    folder = MODELS / (spec or SHIPPED)
+    if re.fullmatch(r"[\w.-]*", spec) and folder.is_dir():
         return _hf(str(folder), {}, say)
+    if not spec:
+        raise UsageError("no model ships with this copy; give one with --backend hf:PATH")
     scheme, colon, rest = spec.partition(":")
     if not colon or scheme not in _LOADERS:
         forms = ", ".join(f"{name}:{form}" for name, (_, form) in _LOADERS.items())
-        raise UsageError(f"no backend is called {spec!r}; a backend is written {forms}")
+        ours = ", ".join(sorted(path.name for path in MODELS.iterdir() if path.is_dir()))
+        raise UsageError(
+            f"no backend is called {spec!r}; a backend is written {forms}, or is a model that "
+            f"ships: {ours}"
+        )
     place, _, query = rest.removeprefix("//").partition("?")
     load, form = _LOADERS[scheme]
     if not place:
