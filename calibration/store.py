@@ -135,24 +135,28 @@ def load(path: Path) -> Calibration:
 def check_identity(
     calibration: Calibration,
     *,
-    draft: str,
-    target: str,
-    data: str,
+    draft: str | None = None,
+    target: str | None = None,
+    data: str | None = None,
     score: str | None = None,
+    config: Mapping[str, str | int | float | bool] | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
-    """Nothing, if it is of these models and this data (and score, where one is named).
+    """Nothing, if it is of these: models, data, score and configuration, where they are named.
 
     Raises UsageError for what differs; with `force` that is returned, one sentence for each, for
     the user to read beside the results.
     """
     found = calibration.identity
-    asked = {"draft": draft, "target": target, "data": data, "score": score}
+    asked: dict[str, object] = {"draft": draft, "target": target, "data": data, "score": score}
+    asked |= config or {}
+    known = {name: getattr(found, name) for name in ("draft", "target", "data", "score")}
+    known |= found.config
     differing = tuple(
-        f"the calibration is of the {name} {getattr(found, name)!r} and is used with {value!r}: "
+        f"the calibration is of the {name} {known.get(name)!r} and is used with {value!r}: "
         "the rate of rejections may be any"
         for name, value in asked.items()
-        if value is not None and value != getattr(found, name)
+        if value is not None and value != known.get(name)
     )
     if differing and not force:
         raise UsageError(f"{'; '.join(differing)}; calibrate again for these, or force it")

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from calibration.catalog import mode_named
+from calibration.folds import Folding
 from calibration.judging import Judge, Judgement
 from calibration.sample import Sample
 from calibration.scores import Chunk, score_named
-from calibration.store import load
+from calibration.store import Calibration, check_identity, load
 from controllers.chain import Chain
 from controllers.gates import Gate, Slots
 from controllers.question import question_id
 from controllers.syntax import syntax_of
 from reason.answers import majority
+from reason.backends.base import Info
 from reason.engine import Engine
 from reason.errors import UsageError
 from reason.types import Prompt, Result, SamplingParams, Thread
@@ -80,7 +82,7 @@ class AsyncScaling:
             raise ValueError(f"rate must be in 0..1, a share of the chunks, got {self.rate}")
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> Judge | Folding:
         """Decides for all runs of this method."""
         mode = mode_named(self.mode)
         chosen = mode(percentile=1 - self.rate) if self.mode == "paper" else mode(rate=self.rate)  # type: ignore[call-arg]
@@ -89,10 +91,10 @@ class AsyncScaling:
                 f"rate {self.rate:g} needs a calibration: make one with reason calibrate and give "
                 "calibration=FILE"
             )
-        sample = load(Path(self.calibration)).sample if self.calibration else Sample.of([], [])
+        sample = self._loaded.sample if self._loaded else Sample.of([], [])
         return chosen.fit(sample).start()
 
-    def judged_by(self, judge: Judge) -> "AsyncScaling":
+    def judged_by(self, judge: Judge | Folding) -> "AsyncScaling":
         """The same method with another judge, such as one that is still being calibrated."""
         copy = replace(self)
         copy.__dict__["judge"] = judge
@@ -106,10 +108,47 @@ class AsyncScaling:
     def _takeovers(self) -> Slots:
         return Slots(self.target_slots)
 
+    def conditions(self) -> dict[str, str | int | float | bool]:
+        """What the scores of a calibration depend on, beside the models."""
+        target = self.target_sampling or self.sampling
+        samplings = {"draft": self.sampling, "target": target}
+        found: dict[str, str | int | float | bool] = {
+            f"{role}.{name}": getattr(sampling, name)
+            for role, sampling in samplings.items()
+            for name in ("temperature", "top_p", "top_k", "min_p", "max_tokens")
+        }
+        for name in ("mode", "rate", "rejected", "width", "syntax"):
+            found[name] = getattr(self, name)
+        return found
+
+    def unfit(
+        self, models: Mapping[str, Info] | None = None, data: str | None = None
+    ) -> tuple[str, ...]:
+        """What speaks against the calibration with these models, or that data. Raises UsageError
+        for it, unless `force` is set."""
+        if self._loaded is None:
+            return ()
+        draft, target = (models or {}).get("policy"), (models or {}).get("target")
+        return check_identity(
+            self._loaded,
+            draft=name_of(draft) if draft else None,
+            target=name_of(target) if target else None,
+            data=data,
+            score=self.score,
+            config=self.conditions() if models else None,  # then it has its syntax, too
+            force=self.force,
+        )
+
+    @cached_property
+    def _loaded(self) -> Calibration | None:
+        return load(Path(self.calibration)) if self.calibration else None
+
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax, judge = syntax_of(self.syntax), self.judge
         score_named(self.score)
         check_target(engine)
+        infos = {role: engine.backends[role].info for role in ("policy", "target")}
+        warnings = self.unfit(infos)
         asked = syntax.serial(prompt, self.width)
         root = engine.open(asked)
         gate = Gate(self.n if self.synchronous else 0)
@@ -127,15 +166,21 @@ class AsyncScaling:
                 return syntax.answer(chain.text)
             finally:
                 gate.leave()
+                if isinstance(judge, Folding):
+                    judge.leave(question)
                 chain.close()
 
         answers = await engine.map(think, [chain.first for chain in chains])
         engine.join(root, [chain.first for chain in chains])
         vote = majority(answers)
+        for warning in warnings:
+            engine.note(root, "calibration", warning)
         engine.note(root, "vote", {"answer": vote.answer, "share": vote.share})
         return Result(vote.answer, chains[vote.index].last.id, _counts(engine, chains))
 
-    async def _turn(self, chain: Chain, judge: Judge, gate: Gate, turn: int, question: str) -> bool:
+    async def _turn(
+        self, chain: Chain, judge: Judge | Folding, gate: Gate, turn: int, question: str
+    ) -> bool:
         """One chunk of the draft and what becomes of it; whether the chain can go on."""
         async with self._drafts:
             drafted = await chain.draft(self.sampling)
@@ -147,7 +192,7 @@ class AsyncScaling:
         u = chain.engine.chance(chain.first, f"turn {turn}").random()
         said: Any = judge.judge(score, turn=turn, length=len(logprobs), question=question, u=u)
         decision: Judgement = await said if inspect.isawaitable(said) else said
-        note: Mapping[str, Any] = {"turn": turn, "score": score, "length": len(logprobs)}
+        note = {"question": question, "turn": turn, "score": score, "length": len(logprobs)}
         chain.engine.note(chain.first, DECISION, {**note, **decision.to_json()})
         if decision.rejected:
             async with self._takeovers:
@@ -156,6 +201,11 @@ class AsyncScaling:
                 )
         await gate.wait()
         return drafted.finish != "eos"
+
+
+def name_of(info: Info) -> str:
+    """A model as a calibration names it: with its weights, where they are known."""
+    return f"{Path(info.model).name} {info.fingerprint}".strip()
 
 
 def check_target(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from controllers.atts import AsyncScaling
 from controllers.methods import fitted, method_named
 from eval.allowance import Allowance
 from eval.archive import Archive, open_archive, refuse_models
@@ -53,6 +54,9 @@ class Evaluation:
             archive.check(method.name, getattr(method, "scorer", None))
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
+        if isinstance(method, AsyncScaling):
+            for task in tasks:
+                method.unfit(data=task.title)
         if data:
             for task in tasks:
                 next(task_of(task.name).items(1, 0, ""))  # says what is bad in it

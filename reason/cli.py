@@ -11,7 +11,7 @@ from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Ask, Compare, Eval, Power, Replay, Report, Sweep, Train
+from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep, Train
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import method_of
@@ -206,6 +206,28 @@ def power_command(asked: Power, tables: Values) -> int:
 
     unknown_key(tables, [field.name for field in fields(Power)])
     return publish(planned(asked), terminal(), asked.json)
+
+
+@command(app, "calibrate", Calibrate, "[TASK|CONFIG.toml] [KEY=VALUE]")
+def calibrate_command(asked: Calibrate, tables: Values) -> int:
+    """Collect the scores that atts decides by; or audit what it decided.
+
+    For example: reason calibrate countdown4 --backend countdown-draft backends.target=countdown-apr
+    rate=0.25 --out calibration.json, then reason eval … -c atts rate=0.25
+    calibration=calibration.json, then reason calibrate --audit DIR.
+    """
+    if asked.audit:
+        from eval.audits import audit_folder
+
+        unknown_key(tables, ("audit", "out", "json"))
+        with stoppable(str):
+            return audit_folder(asked.audit, asked.out, terminal(), asked.json)
+    from eval.calibrate import Calibrating
+
+    calibrating = Calibrating.of(asked, tables)
+    console = terminal()
+    models = connected(asked.backend, tables, console)
+    return run(calibrating.go(models, console), models, lambda: "no score was kept")
 
 
 @command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)

@@ -56,6 +56,13 @@ CORRELATION = option(
 )
 DIFFERENCE = option(None, "A difference that is hoped for: is it found?", metavar="SHARE")
 LIKE = option((), "One or two finished evaluations to take these shares from", metavar="DIR[,DIR]")
+AUDIT = option(None, "Audit the decisions of that evaluation instead", metavar="DIR")
+CALIBRATION_LIMIT = option(100, "How many questions to calibrate on", "-n")
+FOLDS = option(5, "Parts of the questions, each judged by the scores of the others")
+CALIBRATION_SEED = option(1, "Seed of the problems that are drawn: not those of evaluations")
+CALIBRATION = option(
+    None, "The file [runs/calibration-TASK.json]; of an audit, the calibration", metavar="FILE"
+)
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
@@ -161,6 +168,21 @@ class Power:
     correlation: float | None = CORRELATION
     difference: float | None = DIFFERENCE
     like: tuple[Path, ...] = LIKE
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Keys of `reason calibrate`, beside those of atts and its budget."""
+
+    task: str = ""
+    audit: Path | None = AUDIT
+    backend: str = BACKEND
+    limit: int = CALIBRATION_LIMIT
+    folds: int = FOLDS
+    seed: int = SEED
+    problems_seed: int = CALIBRATION_SEED
+    out: Path | None = CALIBRATION
     json: bool = JSON
 
 

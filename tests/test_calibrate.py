@@ -1,0 +1,203 @@
+"""Calibrating on the run itself, and what is done with the scores: on the models that ship."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calibration.folds import Folding
+from calibration.judging import Judgement
+from calibration.modes import ByTurn, Pooled
+from calibration.sample import Sample
+from calibration.store import load
+from reason.errors import UsageError
+from tests.console import reason
+
+PAIR = ("--backend", "countdown-draft", "backends.target=countdown-apr")
+KNOBS = ("n=2", "turns=4", "sampling.max_tokens=48", "rate=0.5")
+
+
+async def judged(
+    folding: Folding, table: dict[tuple[str, int], list[float]]
+) -> dict[tuple[str, int], list[Judgement]]:
+    """Chains that have these scores, turn by turn, and leave when they run out."""
+    found: dict[tuple[str, int], list[Judgement]] = {}
+
+    async def chain(key: tuple[str, int]) -> None:
+        question, number = key
+        for turn, score in enumerate(table[key]):
+            await asyncio.sleep(0.001 * number)
+            said = await folding.judge(score, turn=turn, length=1, question=question, u=0.5)
+            found.setdefault(key, []).append(said)
+        folding.leave(question)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for key in table:
+            group.create_task(chain(key))
+    return found
+
+
+def scores(questions: int, chains: int, seed: int = 0) -> dict[tuple[str, int], list[float]]:
+    rng = np.random.default_rng(seed)
+    return {
+        (f"q{q}", c): rng.random(int(rng.integers(1, 5))).tolist()
+        for q in range(questions)
+        for c in range(chains)
+    }
+
+
+@pytest.mark.parametrize("mode", [Pooled(rate=0.4), ByTurn(rate=0.4, least=3)])
+def test_each_question_is_judged_by_the_scores_of_other_folds(mode: Any) -> None:
+    table = scores(8, 3)
+    questions = [f"q{q}" for q in range(8)]
+    folding = Folding(mode, questions, 3, 4, seed=1)
+    found = asyncio.run(judged(folding, table))
+    fold = folding.folds
+    assert sorted(fold.values()) == sorted([*range(4)] * 2)
+    for (question, chain), judgements in found.items():
+        for turn, said in enumerate(judgements):
+            rows = [
+                (score, other, at, 1)
+                for (other, _), all_ in table.items()
+                if fold[other] != fold[question]
+                for at, score in enumerate(all_[: turn + 1])
+            ]
+            judge = mode.fit(Sample.of(*map(list, zip(*rows, strict=True)))).start()
+            score = table[question, chain][turn]
+            assert said == judge.judge(score, turn=turn, length=1, question=question, u=0.5)
+    every = sorted(score for row in table.values() for score in row)
+    assert folding.sample.scores.tolist() == every
+
+
+def test_nobody_waits_for_who_is_gone() -> None:
+    folding = Folding(Pooled(rate=0.5), ["a", "b"], 2, 2, seed=0)
+
+    async def go() -> Judgement:
+        folding.leave("a")
+        folding.gone("b")
+        return await folding.judge(1.0, turn=0, length=1, question="a", u=0.5)
+
+    async def bounded() -> Judgement:
+        async with asyncio.timeout(5):
+            return await go()
+
+    assert asyncio.run(bounded()).n == 0
+
+
+def test_a_draft_without_a_score_is_rejected_and_left_out() -> None:
+    folding = Folding(Pooled(rate=0.5), ["a", "b"], 1, 2, seed=0)
+    table = {("a", 0): [float("nan"), 2.0], ("b", 0): [1.0]}
+    found = asyncio.run(judged(folding, table))
+    assert found["a", 0][0].rejected and folding.unscored == 1
+    assert folding.sample.scores.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_folds_that_cannot_be(folds: int) -> None:
+    with pytest.raises(UsageError, match=f"folds must be from 2 to the 2 questions.*got {folds}"):
+        Folding(Pooled(), ["a", "b"], 1, folds, seed=0)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration of the shipped pair on 3-number problems."""
+    file = tmp_path_factory.mktemp("calibration") / "c.json"
+    done = reason(
+        "calibrate", "countdown3", *PAIR, *KNOBS, "--limit", "12", "--out", str(file), "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    stored = load(file)
+    assert found["out"] == str(file) and found["questions"] == 12
+    assert found["scores"] == len(stored.sample) == sum(found["by_turn"].values())
+    assert found["by_turn"]["0"] == 24
+    assert stored.identity.data == "countdown3" and stored.identity.score == "perplexity"
+    assert stored.identity.draft.startswith("countdown-draft ")
+    assert stored.identity.target.startswith("countdown-apr ")
+    assert stored.identity.config["rate"] == 0.5 and stored.identity.config["syntax"] == "countdown"
+    return file
+
+
+def evaluated(calibrated: Path, out: Path, *more: str) -> Any:
+    words = ("--limit", "10", "-c", "atts", f"calibration={calibrated}", "--out", str(out))
+    return reason("eval", "countdown3", *PAIR, *KNOBS, *words, *more)
+
+
+def test_a_calibration_is_used_and_audited(calibrated: Path, tmp_path: Path) -> None:
+    done = evaluated(calibrated, tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    audited = reason("calibrate", "--audit", str(tmp_path / "run"), "--json")
+    assert audited.exit_code == 0, audited.stderr
+    found = json.loads(audited.stdout)
+    assert found["rate"] == 0.5
+    assert found["overall"]["questions"] == 10 and found["overall"]["chunks"] >= 20
+    assert 0.05 < found["overall"]["share"] < 0.95
+    assert found["turns"]["0"]["chunks"] == 20
+    assert all(Path(plot).stat().st_size for plot in found["plots"]) and len(found["plots"]) == 3
+    shown = reason("calibrate", "--audit", str(tmp_path / "run"))
+    assert "rejections, for a rate of 50.0%" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("rate=0.4",), "of the rate 0.5 and is used with 0.4"),
+        (("sampling.temperature=0.1",), "draft.temperature"),
+        (("--backend", "countdown-apr"), "of the draft 'countdown-draft"),
+        (("backends.target=countdown-draft",), "of the target 'countdown-apr"),
+    ],
+)
+def test_another_pipeline_is_refused_unless_forced(
+    calibrated: Path, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    given = [*PAIR, *KNOBS]
+    for word in more:  # in the place of what it replaces
+        key = word.partition("=")[0]
+        given = [old for old in given if old.partition("=")[0] != key]
+    if more[0] == "--backend":
+        given = [word for word in given if word != "countdown-draft"]
+    settings = ("--limit", "2", "-c", "atts", f"calibration={calibrated}")
+    done = reason("eval", "countdown3", *given, *settings, *more, "--out", str(tmp_path / "a"))
+    assert done.exit_code == 1 or done.exit_code == 2
+    rows = tmp_path / "a" / "samples.jsonl"
+    said = done.stderr + done.stdout + (rows.read_text() if rows.exists() else "")
+    assert words in said and "calibrate again for these, or force it" in said
+    forced = reason(
+        "eval", "countdown3", *given, *settings, *more, "force=true", "--out", str(tmp_path / "b")
+    )
+    assert forced.exit_code == 0, forced.stderr
+
+
+def test_other_data_and_questions_of_the_calibration_are_refused(
+    calibrated: Path, tmp_path: Path
+) -> None:
+    settings = (*PAIR, *KNOBS, "--limit", "2", "-c", "atts", f"calibration={calibrated}")
+    other = reason("eval", "countdown4", *settings, "--out", str(tmp_path / "a"))
+    assert other.exit_code == 2
+    assert "of the data 'countdown3' and is used with 'countdown4'" in other.stderr
+    same = reason("eval", "countdown3", *settings, "problems_seed=1", "--out", str(tmp_path / "b"))
+    assert same.exit_code != 0
+    said = same.stderr + same.stdout + (tmp_path / "b" / "samples.jsonl").read_text()
+    assert "is one of the 12 questions of the calibration" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "which task?"),
+        (("countdown3,countdown4",), "one task at a time"),
+        (("countdown3", "calibration=x.json"), "name the file with --out"),
+        (("countdown3", "--limit", "3"), r"limit must be folds (5) or more questions, got 3"),
+        (("countdown3", "width=x"), "width must be an integer, got 'x'"),
+        (("countdown3", "folds=1"), "folds must be from 2"),
+        (("countdown3", "mode=paper"), "mode=pooled"),
+        (("--audit", "nowhere"), "nowhere holds no evaluation"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str) -> None:
+    done = reason("calibrate", *words, *(PAIR if words[:1] == ("countdown3",) else ()))
+    assert done.exit_code == 2 and message in done.stderr
+    assert done.stdout == ""
