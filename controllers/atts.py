@@ -200,7 +200,7 @@ class AsyncScaling:
                     self.target_sampling or self.sampling, self.rejected == "replace"
                 )
         await gate.wait()
-        return drafted.finish != "eos"
+        return drafted.finish != "eos" and bool(drafted.ids)  # nothing: the context is full
 
 
 def name_of(info: Info) -> str:

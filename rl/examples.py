@@ -42,18 +42,18 @@ def examples(mixture: Mixture, seed: int | str) -> Iterator[Example]:
         if rng.random() < mixture.serial:
             one = serial(problem, rng.choice((0, 0, 8)), rng)
             yield one
-            if rng.random() < mixture.cut:
+            if mixture.cut and rng.random() < mixture.cut:
                 yield serial_cut(one, rng)
-        if rng.random() < mixture.weave:
+        if mixture.weave and rng.random() < mixture.weave:
             yield from woven(problem, rng.choice((0, 2, 4, 8)), rng)
-        if rng.random() < mixture.attempts:
+        if mixture.attempts and rng.random() < mixture.attempts:
             k = rng.choice((2, 4, 8))
             earlier = workspace(problem, rng) if rng.random() < 0.75 else []
             walk = attempt(problem, k, earlier, rng)
             yield walk.whole()
-            if rng.random() < mixture.cut:
+            if mixture.cut and rng.random() < mixture.cut:
                 yield walk.cut(rng)
-        if rng.random() < mixture.sent_on:
+        if mixture.sent_on and rng.random() < mixture.sent_on:
             further = sent_on(problem, rng.choice((2, 4, 8)), rng)
             if further:
                 yield further
