@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controllers.grammar import Syntax
+from controllers.inside import check_chain, reach, written
 from controllers.rounds import CALL
 from reason.engine import Engine
+from reason.run import Controller
 from reason.types import Prompt, SamplingParams, Thread
 
 
@@ -16,6 +18,8 @@ class Attempt:
     solution: str | None
     """What others get to see of it, without the thinking; None if there is none."""
     answer: str | None
+    thread: str
+    """Which one has it."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,25 @@ class Attempting:
     """The knobs of methods that make attempts."""
 
     thinking: int = 0
-    """Tokens after which the thinking is ended and the solution asked for; 0: when it ends."""
+    """Tokens after which the thinking is ended and the solution asked for; 0: when it ends. Of
+    attempts by a method, that is the method's own matter."""
     solution_tokens: int = 2048
     """Most tokens of a solution, once the thinking has ended."""
     width: int = 4
     """For models trained on it: first steps that an attempt searches."""
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=1.0)
+    """Given on the command line or in a file, of a method in the attempts, too, but for what it is
+    given itself."""
+    chain: Controller | None = None
+    """What every attempt is; None for one thread. For a grammar in which a method can be told of
+    earlier attempts, as it can by tags."""
 
     def __post_init__(self) -> None:
         for name, least in (("thinking", 0), ("solution_tokens", 1), ("width", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        check_chain(self, self.chain)
 
     async def attempts(
         self,
@@ -47,12 +58,30 @@ class Attempting:
     ) -> tuple[list[Thread], list[Attempt | None]]:
         """Attempts at once, one with each workspace, as the round of that number; joined by the
         root."""
-        calls = [
-            engine.spawn(root, syntax.attempt(prompt, space, self.width)) for space in workspaces
-        ]
+        if self.chain is None:
+            calls = [
+                engine.spawn(root, syntax.attempt(prompt, space, self.width))
+                for space in workspaces
+            ]
+        else:
+            calls = [engine.fork(root) for _ in workspaces]
+        problems = {
+            call.id: syntax.revisited(prompt, space)
+            for call, space in zip(calls, workspaces, strict=True)
+            if self.chain
+        }
+
+        async def work(call: Thread) -> Attempt:
+            if self.chain is None:
+                return await self.attempt(engine, syntax, call)
+            problem = problems[call.id]
+            found = await reach(engine, syntax, call, self.sampling, self.chain, problem)
+            text = written(engine, engine.tree[found.thread])
+            return Attempt(syntax.solution(text), found.answer, found.thread)
+
         for call in calls:
             engine.note(call, CALL, {"round": number, "kind": "attempt"})
-        found = await engine.map(lambda call: self.attempt(engine, syntax, call), calls)
+        found = await engine.map(work, calls)
         engine.join(root, calls)
         return calls, found
 
@@ -73,4 +102,4 @@ class Attempting:
             if turn.finish == "length" or turn.stopped_at in syntax.thought_ends:
                 await engine.generate(call, self.sampling.but(max_tokens=most))
         text = engine.excerpt(call, start).text
-        return Attempt(syntax.solution(text), syntax.answer(text))
+        return Attempt(syntax.solution(text), syntax.answer(text), call.id)

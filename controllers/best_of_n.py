@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
+from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.engine import Engine
-from reason.types import Prompt, Result, SamplingParams
+from reason.run import Controller
+from reason.types import Prompt, Result, SamplingParams, Thread
 
 _HIGHEST = {"verifier": 1.0, "likelihood": 0.0}
 """What no chain can exceed: waiting for more would be waiting for all."""
@@ -30,6 +32,10 @@ class BestOfN:
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=0.7)
+    """Of the chains; given on the command line or in a file, of a method in them, too, but for
+    what it is given itself."""
+    chain: Controller | None = None
+    """What every chain is; None for one thread."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -44,19 +50,25 @@ class BestOfN:
                 f"enough must be at most {highest:g}, the highest score of the scorer "
                 f"{self.scorer}, got {self.enough:g}"
             )
+        check_chain(self, self.chain)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
         chains = [engine.fork(root) for _ in range(self.n)]
         best, best_score, heard = chains[0], float("-inf"), []
+        found: dict[str, Result] = {}
 
-        async with engine.race(lambda c: engine.generate(c, self.sampling), chains) as finished:
+        async def think(chain: Thread) -> None:
+            found[chain.id] = await reach(engine, syntax, chain, self.sampling, self.chain, prompt)
+
+        async with engine.race(think, chains) as finished:
             async for chain in finished:
                 heard.append(chain)
                 if chain.finish in ("error", "budget", "cancelled"):
                     continue
-                score = await engine.rate(chain, syntax.answer(chain.text), self.scorer)
+                one = found[chain.id]
+                score = await engine.rate(engine.tree[one.thread], one.answer, self.scorer)
                 engine.note(chain, "score", score)
                 # equal scores go to the earlier chain, whoever finished first
                 earlier = score == best_score and chains.index(chain) < chains.index(best)
@@ -66,4 +78,6 @@ class BestOfN:
                     break
         engine.join(root, heard)
         extra = {"score": best_score} if best_score > float("-inf") else {}
+        if best.id in found:
+            return Result(found[best.id].answer, found[best.id].thread, extra)
         return Result(syntax.answer(best.text), best.id, extra)

@@ -73,6 +73,15 @@ class CountdownSyntax:
         shown = "".join(f" <att> {solution}" for solution in earlier)
         return f"<bos> <try> {_words(problem)} ; {width}{shown} <go>"
 
+    def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:
+        if earlier:
+            raise UsageError(
+                "a Countdown model was trained to read earlier attempts in a single thread only, "
+                "not in a method: leave chain out, or ask for no round after the first (rounds= of "
+                "pdr, rounds=0 of sr)"
+            )
+        return problem
+
     def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
         raise _untrained("summarise attempts", "distil=random_k")
 

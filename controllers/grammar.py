@@ -105,6 +105,13 @@ class Syntax(Protocol):
         """The prompt of an attempt that is shown the solutions of earlier ones, maybe of none."""
         ...
 
+    def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:
+        """The problem as a method gets it that makes such an attempt, and asks in its own words.
+
+        Raises UsageError for a grammar whose problems cannot hold earlier solutions.
+        """
+        ...
+
     def solution(self, text: str) -> str | None:
         """What an attempt hands on to later ones: its solution without the thinking."""
         ...

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from reason.backends.base import Info
-from reason.run import Controller, check_needs
+from reason.run import Controller, check_needs, within
 from reason.settings import choose
 
 METHODS = {
@@ -36,13 +36,18 @@ def method_named(name: str) -> type[Controller]:
 def fitted(
     method: Controller, tables: Mapping[str, Any], info: Info, scorers: Iterable[str]
 ) -> Controller:
-    """The method in the grammar of the model, unless another was asked for; its scorer exists.
+    """The method in the grammar of the model, unless another was asked for; its scorer exists. So
+    do those inside it, whose grammar is its own unless they were given one.
 
     `tables` is what was asked for. Raises UsageError for what the method needs and is not there.
     """
     from controllers.syntax import SYNTAXES
 
     check_needs(method, info)
+    scorers = tuple(scorers)
+    for name, inner in within(method).items():
+        below = {key: tables[key] for key in ("syntax",) if key in tables} | tables.get(name, {})
+        method = replace(method, **{name: fitted(inner, below, info, scorers)})
     knobs = {field.name: getattr(method, field.name) for field in fields(method)}
     if "scorer" in knobs:
         choose("scorer", knobs["scorer"], dict.fromkeys(scorers))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from controllers.attempt import Attempting
+from controllers.attempt import Attempt, Attempting
 from controllers.grammar import Syntax
 from controllers.rounds import CALL, Rounds
 from controllers.syntax import syntax_of
@@ -51,17 +51,20 @@ class ParallelDistillRefine(Attempting):
         syntax = syntax_of(self.syntax)
         if self.distil != "random_k":
             syntax.choice(prompt, [], 0)  # says at once if its models cannot be asked
+        if self.chain and self.rounds:
+            syntax.revisited(prompt, [""])
         root = engine.open(syntax.attempt(prompt, [], self.width))
         solutions: list[str] = []
-        answers: list[str | None] = []
+        last: Attempt | None = None
         calls: list[Thread] = []
         for number, width in enumerate((*self.rounds, 1)):
             spaces = await self._distil(engine, syntax, prompt, root, solutions, width, number)
             calls, found = await self.attempts(engine, syntax, prompt, root, spaces, number)
             solutions = [each.solution for each in found if each and each.solution]
-            answers = [each.answer if each else None for each in found]
+            last = found[0]
         account = Rounds.of(engine.tree, root)
-        return Result(answers[0], calls[0].id, account.figures())
+        answer, thread = (last.answer, last.thread) if last else (None, calls[0].id)
+        return Result(answer, thread, account.figures())
 
     async def _distil(
         self,

@@ -6,9 +6,11 @@ Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language M
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.answers import majority
 from reason.engine import Engine
+from reason.run import Controller
 from reason.types import Prompt, Result, SamplingParams, Thread
 
 
@@ -23,21 +25,27 @@ class SelfConsistency:
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=0.7)
+    """Of the chains; given on the command line or in a file, of a method in them, too, but for
+    what it is given itself."""
+    chain: Controller | None = None
+    """What every chain is; None for one thread."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n must be 1 or more, got {self.n}")
+        check_chain(self, self.chain)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
         chains = [engine.fork(root) for _ in range(self.n)]
 
-        async def answer(chain: Thread) -> str | None:
-            return syntax.answer((await engine.generate(chain, self.sampling)).text)
+        async def think(chain: Thread) -> Result:
+            return await reach(engine, syntax, chain, self.sampling, self.chain, prompt)
 
-        answers = await engine.map(answer, chains)
+        found = await engine.map(think, chains)
         engine.join(root, chains)
-        vote = majority(answers)
+        vote = majority([one.answer if one else None for one in found])
         engine.note(root, "vote", {"answer": vote.answer, "share": vote.share})
-        return Result(vote.answer, chains[vote.index].id)
+        one = found[vote.index]
+        return Result(vote.answer, one.thread if one else chains[vote.index].id)

@@ -11,7 +11,7 @@ from controllers.attempt import Attempting
 from controllers.rounds import CALL, Rounds
 from controllers.syntax import syntax_of
 from reason.engine import Engine
-from reason.types import Prompt, Result, Thread
+from reason.types import Prompt, Result
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class SequentialRefine(Attempting):
         syntax = syntax_of(self.syntax)
         if self.analyse:
             syntax.critique(prompt, "")  # says at once if its models cannot be asked
+        if self.chain and self.rounds:
+            syntax.revisited(prompt, [""])
         root = engine.open(syntax.attempt(prompt, [], self.width))
         solution: str | None = None
         answer: str | None = None
-        holder: Thread = root
+        thread = root.id
         for number in range(self.rounds + 1):
             shown = [solution] if solution else []
             if solution and self.analyse:
@@ -46,7 +48,7 @@ class SequentialRefine(Attempting):
                 engine.join(root, [call])
                 if said and said.solution:
                     shown = [f"{solution}\n\nErrors found in it:\n{said.solution}"]
-            calls, (found,) = await self.attempts(engine, syntax, prompt, root, [shown], number)
+            _, (found,) = await self.attempts(engine, syntax, prompt, root, [shown], number)
             if found and found.solution:
-                solution, answer, holder = found.solution, found.answer, calls[0]
-        return Result(answer, holder.id, Rounds.of(engine.tree, root).figures())
+                solution, answer, thread = found.solution, found.answer, found.thread
+        return Result(answer, thread, Rounds.of(engine.tree, root).figures())

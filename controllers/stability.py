@@ -9,9 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.answers import majority, normalise
 from reason.engine import Engine
+from reason.run import Controller
 from reason.types import Prompt, Result, SamplingParams, Thread
 
 
@@ -31,6 +33,10 @@ class AdaptiveConsistency:
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
     sampling: SamplingParams = SamplingParams(temperature=0.7)
+    """Of the chains; given on the command line or in a file, of a method in them, too, but for
+    what it is given itself."""
+    chain: Controller | None = None
+    """What every chain is; None for one thread."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -39,26 +45,28 @@ class AdaptiveConsistency:
             raise ValueError(f"doubt must be in [0, 1), got {self.doubt}")
         if self.wave < 0:
             raise ValueError(f"wave must be 0 (all at once) or more, got {self.wave}")
+        check_chain(self, self.chain)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
         chains: list[Thread] = []
-        said: dict[str, str | None] = {}
+        said: dict[str, Result] = {}
         voted: dict[int, str | None] = {}
 
-        async def answer(chain: Thread) -> None:
-            said[chain.id] = syntax.answer((await engine.generate(chain, self.sampling)).text)
+        async def think(chain: Thread) -> None:
+            said[chain.id] = await reach(engine, syntax, chain, self.sampling, self.chain, prompt)
 
         while len(chains) < self.n and not settled(voted, self.n, self.doubt):
             size = min(self.wave or self.n, self.n - len(chains))
             wave = [engine.fork(root) for _ in range(size)]
             first, heard = len(chains), []
             chains += wave
-            async with engine.race(answer, wave) as finished:
+            async with engine.race(think, wave) as finished:
                 async for chain in finished:
                     heard.append(chain)
-                    voted[first + wave.index(chain)] = said.get(chain.id)
+                    one = said.get(chain.id)
+                    voted[first + wave.index(chain)] = one.answer if one else None
                     if settled(voted, self.n, self.doubt):
                         break
             engine.join(root, heard)
@@ -66,7 +74,8 @@ class AdaptiveConsistency:
         vote = majority([voted[index] for index in voters])
         noted = {"answer": vote.answer, "share": vote.share, "voters": len(voters)}
         engine.note(root, "vote", noted)
-        return Result(vote.answer, chains[voters[vote.index]].id)
+        chain = chains[voters[vote.index]]
+        return Result(vote.answer, said[chain.id].thread if chain.id in said else chain.id)
 
 
 def settled(voted: Mapping[int, str | None], n: int, doubt: float) -> bool:

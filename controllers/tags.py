@@ -86,13 +86,10 @@ class TagSyntax:
     def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
         if not earlier:
             return _ask(problem, STEP_BY_STEP)
-        return _ask(
-            problem,
-            "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
-            f"\n\n{_listed(earlier)}\n\n"
-            "Check them against the problem and against each other, keep what holds, and write one "
-            "better solution of your own. " + STEP_BY_STEP,
-        )
+        return _ask(problem, f"{_improve(earlier)} {STEP_BY_STEP}")
+
+    def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:
+        return _ask(problem, _improve(earlier)) if earlier else problem
 
     def summary(self, problem: Prompt, solutions: Sequence[str]) -> Prompt:
         return _ask(
@@ -180,6 +177,15 @@ THREADS = ThreadFormat(
 def _listed(solutions: Sequence[str]) -> str:
     parts = enumerate(solutions, 1)
     return "\n\n".join(f"Solution {number}:\n{said.strip()}" for number, said in parts)
+
+
+def _improve(earlier: Sequence[str]) -> str:
+    return (
+        "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
+        f"\n\n{_listed(earlier)}\n\n"
+        "Check them against the problem and against each other, keep what holds, and write one "
+        "better solution of your own."
+    )
 
 
 def _ask(problem: Prompt, instruction: str) -> Prompt:

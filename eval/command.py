@@ -7,7 +7,7 @@ and turns Ctrl-C (a cancellation here) into exit code 130.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -28,7 +28,7 @@ from eval.tasks import Asked, task_of
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
-from reason.run import Controller
+from reason.run import Controller, described, titled
 
 
 async def evaluate_tasks(
@@ -102,7 +102,7 @@ async def evaluate_command(
         config["replay"] = archive.source
     if exclude_unreadable:
         items = [item for item in items if not item.refusal]
-    title = f"{task.title} · {name}"
+    title = f"{task.title} · {titled(controller)}"
     with ProgressLine(quiet, title, len(items) * repeats) as progress:
         metrics = await evaluate(
             controller,
@@ -188,7 +188,7 @@ def resolve(
         "limit": limit,
         "seed": seed,
         "problems_seed": problems_seed,
-        "controller": {"name": controller_name, **asdict(controller)},
+        "controller": {**described(controller), "name": controller_name},
         "budget": {name: value if isfinite(value) else None for name, value in limits.items()},
         "backends": {
             role: {

@@ -21,7 +21,7 @@ from reason.config import Values
 from reason.errors import UsageError
 from reason.keys import Eval
 from reason.ledger import Budget
-from reason.run import Controller
+from reason.run import Controller, nested
 from reason.session import connected
 from reason.settings import method_of
 
@@ -43,7 +43,9 @@ class Evaluation:
     def of(cls, asked: Eval, tables: Values, data: bool = True) -> "Evaluation":
         """Raises UsageError for unknown keys and names, and, unless `data` is false, for data that
         cannot be used."""
-        method, budget = method_of(Eval, tables, method_named(asked.controller))
+        method, budget = method_of(
+            Eval, tables, method_named(asked.controller), method_named
+        )
         for name in ("limit", "concurrency", "tokens_in_flight"):
             value = getattr(asked, name)
             if value is not None and value < 1:
@@ -51,7 +53,8 @@ class Evaluation:
         if asked.replay:
             refuse_models(tables)
             archive = open_archive(asked.replay, asked.task)
-            archive.check(method.name, getattr(method, "scorer", None))
+            for _, each in nested(method):
+                archive.check(each.name, getattr(each, "scorer", None))
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
         if isinstance(method, AsyncScaling):
@@ -97,7 +100,7 @@ class Evaluation:
         asked, archive, found = self.asked, self.archive, dict[str, None]()
         method, unknown = self.method, {"excluded"}  # which takes all questions
         if models is None:
-            unknown |= {"backends", "controller.syntax"}
+            unknown |= {"backends", *(f"controller.{at}syntax" for at, _ in nested(method))}
         else:
             method = fitted(method, self.tables, models["policy"].info, self.scorers)
         for task in self.tasks:

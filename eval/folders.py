@@ -52,7 +52,8 @@ class Evaluation:
 
     @property
     def method(self) -> str:
-        return clean(str(self.config["controller"]["name"]))
+        """With those inside it."""
+        return clean(" over ".join(_names(self.config["controller"])))
 
     @property
     def models(self) -> dict[str, str]:
@@ -192,6 +193,14 @@ def _telling(evaluations: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
         of = [config for other, config in evaluations if other == task]
         found |= {key for config in of for key in config if len({c.get(key) for c in of}) > 1}
     return sorted({key for key in found if not key.endswith(".sha256")} or found)
+
+
+def _names(controller: Mapping[str, Any]) -> Iterator[str]:
+    """Of a method and of those inside it, which have a name as well."""
+    yield str(controller["name"])
+    for value in controller.values():
+        if isinstance(value, dict) and "name" in value:
+            yield from _names(value)
 
 
 def _plain(key: str) -> str:

@@ -10,7 +10,7 @@ Without an assumption only the most is known: max_tokens for every chain, or the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from typing import Any
 
 from rich.table import Table
@@ -18,6 +18,7 @@ from rich.table import Table
 from eval.evaluation import Evaluation
 from reason.config import convert, unknown_key
 from reason.errors import UsageError
+from reason.run import nested
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,16 @@ class Forecast:
 def forecast(name: str, evaluation: Evaluation, plan: Plan) -> Iterator[Forecast]:
     """What the evaluation takes, by task."""
     method, budget = evaluation.method, evaluation.budget
-    own = getattr(method, "n", None)
-    chains = plan.chains.get(method.name, own or 1)
-    longest = float(method.sampling.max_tokens or inf)  # type: ignore[attr-defined]
+    methods = [each for _, each in nested(method)]
+    longest = float(methods[-1].sampling.max_tokens or inf)  # type: ignore[attr-defined]
+    own = [(each.name, getattr(each, "n", None)) for each in methods]
+    chains = prod(plan.chains.get(name, n or 1) for name, n in own)
+    bounded = all(n or name == "single" for name, n in own)
     for task in evaluation.tasks:
         samples = evaluation.questions(task) * task.repeats
         of_task = plan.tokens.get(task.title, plan.tokens.get("default"))
-        most = min(longest * own if own else longest if method.name == "single" else inf,
-                   budget.total_tokens)  # fmt: skip
+        most = longest * prod(n or 1 for _, n in own) if bounded else inf
+        most = min(most, budget.total_tokens)
         each = None
         if of_task is not None:
             each = min(min(of_task, longest) * chains, budget.total_tokens)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from reason.live import showing
 from reason.output import Output
 from reason.picture import Picture
 from reason.record import Recorder
-from reason.run import Controller, Trajectory, solve
+from reason.run import Controller, Trajectory, described, solve, titled
 from reason.types import Prompt
 from reason.watch import Watch
 
@@ -49,17 +49,17 @@ async def ask(
     model = Path(models["policy"].info.model).name
     began = time.monotonic()
     picture = Picture(
-        watch, question.title, controller.name, model, now=lambda: time.monotonic() - began
+        watch, question.title, titled(controller), model, now=lambda: time.monotonic() - began
     )
     sinks: list[Sink] = [watch]
     async with AsyncExitStack() as stack:
         recorder = None
         if record:
             header = {
-                "method": controller.name,
+                "method": titled(controller),
                 "title": question.title,
                 "model": model,
-                "controller": {"name": controller.name, **asdict(controller)},
+                "controller": described(controller),
                 "seed": seed,
             }
             recorder = Recorder(record, header)

@@ -70,7 +70,7 @@ def ask_command(asked: Ask, tables: Values) -> int:
     from reason.ask import ask, kept
     from reason.output import Output, check_writable
 
-    method, budget = method_of(Ask, tables, method_named(asked.controller))
+    method, budget = method_of(Ask, tables, method_named(asked.controller), method_named)
     if not asked.problem.strip():
         raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
     check_writable(asked.svg, asked.record)

@@ -18,6 +18,13 @@ from reason.errors import UsageError
 
 T = TypeVar("T")
 Values = dict[str, Any]
+Methods = Callable[[str], type[Any]]
+"""Finds the class of a method by its name; raises UsageError naming those that exist."""
+Kinds = Mapping[Any, Methods]
+"""For annotations that stand for many dataclasses, what finds the one that is named."""
+CHOICE = "controller"
+"""The key that names it, beside those of the dataclass itself."""
+_NO_KINDS: Kinds = {}
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SUFFIX = {"k": 1_000, "m": 1_000_000}
@@ -69,15 +76,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
     return merged
 
 
-def build(cls: type[T], values: Mapping[str, Any], default: T | None = None, at: str = "") -> T:
-    """An instance of the dataclass `cls`, with `values` over its defaults (or over `default`)."""
+def build(
+    cls: type[T],
+    values: Mapping[str, Any],
+    default: T | None = None,
+    at: str = "",
+    kinds: Kinds = _NO_KINDS,
+) -> T:
+    """An instance of the dataclass `cls`, with `values` over its defaults (or over `default`).
+
+    A field annotated with one of `kinds` is a table that says by name what it is.
+    """
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     unknown_key(values, fields, at)
     given: Values = {}
     for name, value in values.items():
         below = getattr(default, name, None) if default else _default(fields[name])
-        given[name] = convert(hints[name], value, f"{at}{name}", below)
+        given[name] = convert(hints[name], value, f"{at}{name}", below, kinds)
     missing = [
         name
         for name, f in fields.items()
@@ -108,7 +124,7 @@ def unknown_key(values: Iterable[str], known: Iterable[str], at: str = "") -> No
             )
 
 
-def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
+def convert(hint: Any, value: Any, at: str, default: Any = None, kinds: Kinds = _NO_KINDS) -> Any:
     """`value` as the annotated type; strings are read as on a command line."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -117,13 +133,15 @@ def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
                 return choice
         raise UsageError(f"{at} must be one of {', '.join(map(str, args))}, got {value!r}")
     if origin in (Union, types.UnionType):
-        return _union(args, value, at, default)
+        return _union(args, value, at, default, kinds)
+    if hint in kinds:
+        return _chosen(kinds[hint], value, at, kinds)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):
             return value
         if not isinstance(value, Mapping):
             raise UsageError(f"{at} has keys of its own: give {at}.KEY=VALUE, not {value!r}")
-        return build(hint, value, default if isinstance(default, hint) else None, f"{at}.")
+        return build(hint, value, default if isinstance(default, hint) else None, f"{at}.", kinds)
     if origin in (tuple, list):
         items = _items(value, at, args[0])
         converted = [convert(args[0], item, f"{at}[{i}]") for i, item in enumerate(items)]
@@ -135,13 +153,23 @@ def convert(hint: Any, value: Any, at: str, default: Any = None) -> Any:
     return _scalar(hint, value, at)
 
 
-def _union(args: tuple[Any, ...], value: Any, at: str, default: Any) -> Any:
+def _chosen(methods: Methods, value: Any, at: str, kinds: Kinds) -> Any:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{at} has keys of its own: give {at}.{CHOICE}=NAME, not {value!r}")
+    if CHOICE not in value:
+        raise UsageError(f"{at} has no {CHOICE}: give {at}.{CHOICE}=NAME")
+    name = _scalar(str, value[CHOICE], f"{at}.{CHOICE}")
+    knobs = {key: below for key, below in value.items() if key != CHOICE}
+    return build(methods(name), knobs, None, f"{at}.", kinds)
+
+
+def _union(args: tuple[Any, ...], value: Any, at: str, default: Any, kinds: Kinds) -> Any:
     if type(None) in args and (value is None or value in ("none", "None")):
         return None
     problem: UsageError | None = None
     for hint in (a for a in args if a is not type(None)):
         try:
-            return convert(hint, value, at, default)
+            return convert(hint, value, at, default, kinds)
         except UsageError as error:
             problem = problem or error
     assert problem is not None

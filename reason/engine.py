@@ -58,7 +58,8 @@ class Engine:
         return self._journal.exceeded
 
     def below(self, thread: Thread) -> "Engine":
-        """The same run, for a method inside a method: its root is a child spawned by `thread`."""
+        """The same run, for a method inside a method. Its root goes on in the place of `thread`,
+        one for each call, with a prompt of its own."""
         inner = copy.copy(self)
         inner._above = thread
         return inner
@@ -68,7 +69,8 @@ class Engine:
     def open(self, prompt: Prompt, model: str = "policy") -> Thread:
         """Start the root thread."""
         if self._above:
-            return self.spawn(self._above, prompt, model)
+            name, ids = self._child_id(self._above), self._encode(prompt, model)
+            return self._open(name, model, parent=self._above, continues=True, prompt=ids)
         if len(self.tree):
             raise ValueError("a run has one root, which is open already")
         return self._open("0", model, prompt=self._encode(prompt, model))
@@ -207,6 +209,10 @@ class Engine:
         return fanout.race_threads(self.close, self.join, fn, threads)
 
     # Steering, from outside a method
+
+    def check(self, thread: Thread) -> None:
+        """Raise ThreadCancelled for a thread that was told to stop."""
+        self._steering.check(thread)
 
     def cancel(self, thread: Thread) -> None:
         """Stop a thread and everything below it; a parent that waits for it goes on without."""

@@ -206,7 +206,7 @@ def _glyph(line: Line, won: bool, frame: str) -> tuple[str, str]:
 
 
 def _task(line: Line, title: str) -> str:
-    if line.continues and line.parent:
+    if line.continues and line.forked and line.parent:
         ready = [child for child in line.parent.joined if not child.continues]
         return f"join {len(ready)} → goes on"
     if line.parent is None:

@@ -1,9 +1,9 @@
 """Run one method on one prompt. Terminal, sweeps, server and trainers all call `solve`."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, ClassVar, Protocol, get_args
 
 from reason.backends.base import Backend, Info
 from reason.engine import Engine, Scorer, Sink
@@ -16,7 +16,8 @@ from reason.types import Finish, Prompt, Result
 class Controller(Protocol):
     """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm.
 
-    One that not every model can serve has `needs`, too: see `check_needs`.
+    One that not every model can serve has `needs`, too: see `check_needs`. A field may be a method
+    itself, which is called with `engine.below(thread)`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -26,21 +27,53 @@ class Controller(Protocol):
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result: ...
 
 
+def within(controller: Controller) -> dict[str, Controller]:
+    """The methods directly inside a method, by the field that holds each."""
+    held: dict[str, Any] = {
+        name: getattr(controller, name) for name in controller.__dataclass_fields__
+    }
+    return {name: value for name, value in held.items() if is_dataclass(value) and callable(value)}
+
+
+def nested(controller: Controller, at: str = "") -> Iterator[tuple[str, Controller]]:
+    """A method and all inside it, each with its dotted place: "", "chain.", "chain.chain."."""
+    yield at, controller
+    for name, inner in within(controller).items():
+        yield from nested(inner, f"{at}{name}.")
+
+
+def titled(controller: Controller) -> str:
+    """What users call a method and those inside it: "self_consistency over apr"."""
+    return " over ".join(each.name for _, each in nested(controller))
+
+
+def described(controller: Controller) -> dict[str, Any]:
+    """Name and knobs of a method, and of those inside it; one that could be there and is not goes
+    unmentioned."""
+    inner = {name: described(each) for name, each in within(controller).items()}
+    fields = controller.__dataclass_fields__
+    held = {name for name in fields if Controller in get_args(fields[name].type)}
+    knobs = {name: value for name, value in asdict(controller).items() if name not in held}
+    return {"name": controller.name, **knobs, **inner}
+
+
 WORDS = {"token_ids": "token ids and log-probabilities", "scores": "scores of given texts"}
 
 
 def check_needs(controller: Controller, info: Info) -> None:
-    """Raise UsageError if the method needs what the model does not give.
+    """Raise UsageError if the method, or one inside it, needs what the model does not give.
 
     `needs`, of a method that has it, names the fields of Info that must be true of the policy.
     """
-    missing = [WORDS[need] for need in getattr(controller, "needs", ()) if not getattr(info, need)]
-    if missing:
-        raise UsageError(
-            f"{controller.name} as it is set needs {' and '.join(missing)} of the model, which "
-            f"{info.model} does not give over this interface; single, self_consistency and "
-            "best_of_n with a verifier need none"
-        )
+    for at, each in nested(controller):
+        missing = [WORDS[need] for need in getattr(each, "needs", ()) if not getattr(info, need)]
+        if missing:
+            place = f" (the {at.removesuffix('.')} of {controller.name})" if at else ""
+            raise UsageError(
+                f"{each.name}{place} as it is set needs {' and '.join(missing)} of the model, which "
+                f"{info.model} does not give over this interface; single, self_consistency and "
+                "best_of_n with a verifier need none"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +157,7 @@ async def solve(
     finally:
         if len(engine.tree):
             engine.close(engine.tree.root, ending, error or "")
-    spec = {"name": controller.name, **asdict(controller)}
     limit = engine.exceeded.limit if engine.exceeded else None
-    return Trajectory(spec, prompt, engine.tree, engine.ledger, result, error, failure, limit)
+    return Trajectory(
+        described(controller), prompt, engine.tree, engine.ledger, result, error, failure, limit
+    )

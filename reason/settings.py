@@ -8,9 +8,11 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from reason.config import (
+    CHOICE,
+    Methods,
     Values,
     build,
     given_twice,
@@ -64,9 +66,13 @@ def command_of(cls: type[T], tables: Values) -> T:
 
 
 def method_of(
-    cls: type[T], tables: Values, method: Callable[..., Controller]
+    cls: type[T],
+    tables: Values,
+    method: Callable[..., Controller],
+    methods: Methods | None = None,
 ) -> tuple[Controller, Budget]:
-    """The method and its budget from what the command `cls` does not take for itself.
+    """The method and its budget from what the command `cls` does not take for itself; `methods`
+    finds those inside it.
 
     Raises UsageError for a key that none of them has.
     """
@@ -77,8 +83,31 @@ def method_of(
         raise UsageError(f"budget has keys of its own: give budget.KEY=VALUE, not {budget!r}")
     rest = {name: value for name, value in tables.items() if name not in own | TABLES}
     bare = {name: value for name, value in rest.items() if name not in knobs}
-    controller = build(method, {name: rest[name] for name in rest if name in knobs})  # type: ignore[arg-type]
+    mine = {name: rest[name] for name in rest if name in knobs}
+    if methods:
+        mine = _handed_down(method, mine, methods)
+    kinds = {Controller: methods} if methods else {}
+    controller = build(method, mine, kinds=kinds)  # type: ignore[arg-type]
     return controller, build(Budget, merge(bare, budget), at="budget.")
+
+
+def _handed_down(method: Any, tables: Values, methods: Methods) -> Values:
+    """With the sampling of a method for those inside it, but for what they say themselves."""
+    fields = {field.name: field for field in dataclasses.fields(method)}
+    found = dict(tables)
+    for name, field in fields.items():
+        inner = tables.get(name)
+        if Controller not in get_args(field.type) or not isinstance(inner, Mapping):
+            continue
+        if not isinstance(inner.get(CHOICE), str):
+            continue  # `build` says what is missing
+        inner, chosen = dict(inner), methods(inner[CHOICE])
+        given = tables.get("sampling", {})
+        if "sampling" in fields and "sampling" in _names(chosen) and isinstance(given, Mapping):
+            own = dataclasses.asdict(fields["sampling"].default)  # type: ignore[arg-type]
+            inner = merge({"sampling": merge(own, given)}, inner)
+        found[name] = _handed_down(chosen, inner, methods)
+    return found
 
 
 def choose(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -104,6 +104,7 @@ def test_what_is_on_record() -> None:
     note = next(note for note in done.tree.notes if note.name == "decision")
     assert note.thread == "0.0"
     assert note.value == {
+        "question": question_id("Q"),
         "turn": 0,
         "score": pytest.approx(1.1051709, abs=1e-6),  # every token of the script has p = exp(-0.1)
         "length": 3,
