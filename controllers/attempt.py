@@ -47,6 +47,9 @@ class Attempting:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         check_chain(self, self.chain)
 
+    def check_grammar(self, syntax: Syntax) -> None:
+        """Raise UsageError for what models of this grammar cannot be asked."""
+
     async def attempts(
         self,
         engine: Engine,

@@ -41,18 +41,23 @@ def fitted(
 
     `tables` is what was asked for. Raises UsageError for what the method needs and is not there.
     """
+    from controllers.attempt import Attempting
     from controllers.syntax import SYNTAXES
 
     check_needs(method, info)
     scorers = tuple(scorers)
-    for name, inner in within(method).items():
-        below = {key: tables[key] for key in ("syntax",) if key in tables} | tables.get(name, {})
-        method = replace(method, **{name: fitted(inner, below, info, scorers)})
     knobs = {field.name: getattr(method, field.name) for field in fields(method)}
     if "scorer" in knobs:
         choose("scorer", knobs["scorer"], dict.fromkeys(scorers))
     if "syntax" in knobs:
         syntax = knobs["syntax"] if "syntax" in tables else info.grammar or "tags"
-        choose("syntax", syntax, SYNTAXES)
-        return replace(method, syntax=syntax)
+        grammar = choose("syntax", syntax, SYNTAXES)
+        method = replace(method, syntax=syntax)
+        if isinstance(method, Attempting):
+            method.check_grammar(grammar)
+    for name, inner in within(method).items():
+        below = tables.get(name, {})
+        if "syntax" in knobs and "syntax" in inner.__dataclass_fields__ and "syntax" not in below:
+            inner, below = replace(inner, syntax=syntax), {**below, "syntax": syntax}
+        method = replace(method, **{name: fitted(inner, below, info, scorers)})
     return method

@@ -47,12 +47,15 @@ class ParallelDistillRefine(Attempting):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
 
+    def check_grammar(self, syntax: Syntax) -> None:
+        if self.distil != "random_k":
+            syntax.choice("", [], 0)
+        if self.chain and self.rounds:
+            syntax.revisited("", [""])
+
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
-        if self.distil != "random_k":
-            syntax.choice(prompt, [], 0)  # says at once if its models cannot be asked
-        if self.chain and self.rounds:
-            syntax.revisited(prompt, [""])
+        self.check_grammar(syntax)
         root = engine.open(syntax.attempt(prompt, [], self.width))
         solutions: list[str] = []
         last: Attempt | None = None

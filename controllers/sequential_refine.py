@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from controllers.attempt import Attempting
+from controllers.grammar import Syntax
 from controllers.rounds import CALL, Rounds
 from controllers.syntax import syntax_of
 from reason.engine import Engine
@@ -29,12 +30,15 @@ class SequentialRefine(Attempting):
         if self.rounds < 0:
             raise ValueError(f"rounds must be 0 or more, got {self.rounds}")
 
+    def check_grammar(self, syntax: Syntax) -> None:
+        if self.analyse:
+            syntax.critique("", "")
+        if self.chain and self.rounds:
+            syntax.revisited("", [""])
+
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
-        if self.analyse:
-            syntax.critique(prompt, "")  # says at once if its models cannot be asked
-        if self.chain and self.rounds:
-            syntax.revisited(prompt, [""])
+        self.check_grammar(syntax)
         root = engine.open(syntax.attempt(prompt, [], self.width))
         solution: str | None = None
         answer: str | None = None

@@ -43,9 +43,7 @@ class Evaluation:
     def of(cls, asked: Eval, tables: Values, data: bool = True) -> "Evaluation":
         """Raises UsageError for unknown keys and names, and, unless `data` is false, for data that
         cannot be used."""
-        method, budget = method_of(
-            Eval, tables, method_named(asked.controller), method_named
-        )
+        method, budget = method_of(Eval, tables, method_named(asked.controller), method_named)
         for name in ("limit", "concurrency", "tokens_in_flight"):
             value = getattr(asked, name)
             if value is not None and value < 1:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
 from reason.backends.base import Backend, Info
@@ -29,10 +29,12 @@ class Controller(Protocol):
 
 def within(controller: Controller) -> dict[str, Controller]:
     """The methods directly inside a method, by the field that holds each."""
-    held: dict[str, Any] = {
-        name: getattr(controller, name) for name in controller.__dataclass_fields__
-    }
-    return {name: value for name, value in held.items() if is_dataclass(value) and callable(value)}
+    found: dict[str, Controller] = {}
+    for name in controller.__dataclass_fields__:
+        value: Any = getattr(controller, name)
+        if hasattr(value, "__dataclass_fields__") and callable(value):
+            found[name] = value
+    return found
 
 
 def nested(controller: Controller, at: str = "") -> Iterator[tuple[str, Controller]]:
@@ -70,9 +72,9 @@ def check_needs(controller: Controller, info: Info) -> None:
         if missing:
             place = f" (the {at.removesuffix('.')} of {controller.name})" if at else ""
             raise UsageError(
-                f"{each.name}{place} as it is set needs {' and '.join(missing)} of the model, which "
-                f"{info.model} does not give over this interface; single, self_consistency and "
-                "best_of_n with a verifier need none"
+                f"{each.name}{place} as it is set needs {' and '.join(missing)} of the model, "
+                f"which {info.model} does not give over this interface; single, self_consistency "
+                "and best_of_n with a verifier need none"
             )
 
 

@@ -43,9 +43,8 @@ class Sampling:
             else:
                 place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
                 # Its children done, a parent is what the whole run waits for.
-                priority = params.priority + bool(
-                    thread.children or thread.continues and thread.kept
-                )
+                goes_on = thread.children or (thread.continues and thread.kept)
+                priority = params.priority + bool(goes_on)
                 seed, most = self.seed_at(place, params.seed), int(min(left, room))
                 request = params.but(max_tokens=most, seed=seed, priority=priority)
                 finish = await self._request(thread, index, request, room < left, enough)
