@@ -1,7 +1,6 @@
 """A model of transformers, run over slots: tokens and places in, logits out."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,9 @@ from reason.errors import Unsupported
 
 _LEAST = 16
 """Fewest rows of a pass. Matrix products of fewer rows use other kernels, that round otherwise."""
+
+_CALL = 512
+"""Positions of one row that a call of attention costs on top of those it reads; from a CPU."""
 
 _FULL = {"full_attention", "sliding_attention"}
 
@@ -45,17 +47,28 @@ class Rows:
         tokens: npt.NDArray[np.int64],
     ) -> None:
         """One token each of many sequences, in the order of their slots."""
-        breaks = np.flatnonzero(np.diff(slots) != 1) + 1
-        edges = [0, *breaks.tolist(), len(slots)]
-        for first, end in pairwise(edges):
-            longest = tiles(int(positions[first:end].max()) + 1)
-            start = self.count + first
-            stop = self.count + end
-            self.runs.append(Run(start, stop, int(slots[first]), longest, shared=False))
+        for first, end, longest in _runs(slots.tolist(), (positions + 1).tolist()):
+            start, stop = self.count + first, self.count + end
+            self.runs.append(Run(start, stop, int(slots[first]), tiles(longest), shared=False))
         self.slots.append(slots)
         self.positions.append(positions)
         self.tokens.append(tokens)
         self.count += len(slots)
+
+
+def _runs(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Rows [first, end) that are attended to in one call, all as far as the longest of them: only
+    consecutive slots, and no longer than a call of their own would take the others."""
+    first, longest = 0, lengths[0]
+    for row in range(1, len(slots)):
+        length, count = lengths[row], row - first
+        apart = count * longest + length + _CALL
+        if slots[row] != slots[row - 1] + 1 or (count + 1) * max(longest, length) > apart:
+            yield first, row, longest
+            first, longest = row, length
+        else:
+            longest = max(longest, length)
+    yield first, len(slots), longest
 
 
 class SlotModel:
