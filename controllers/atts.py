@@ -224,7 +224,9 @@ def check_target(engine: Engine) -> None:
 
 
 def _counts(engine: Engine, chains: list[Chain]) -> dict[str, Any]:
-    decisions = [note.value for note in engine.tree.notes if note.name == DECISION]
+    mine = {chain.first.id for chain in chains}  # the run may be one of several inside a method
+    notes = (note for note in engine.tree.notes if note.name == DECISION)
+    decisions = [note.value for note in notes if note.thread in mine]
     return {
         "decisions": len(decisions),
         "rejected": sum(decision["rejected"] for decision in decisions),
