@@ -21,7 +21,10 @@ def recipe(stage: Mapping[str, Any], /, **changes: Any) -> Recipe:
     return build(Recipe, merge({"stage": [{**PLAIN, **stage}]}, changes))
 
 
-NOTHING = "stage[0].mixture.root, children, serial, weave or attempts must give examples: now there are none"
+NOTHING = (
+    "stage[0].mixture.root, children, serial, weave or attempts must give examples: now there are "
+    "none"
+)
 WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"stage": []}, "stage must be one or more, got ()"),
     ({}, {"block": 0}, "block must be 1 or more, got 0"),
