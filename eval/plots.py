@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLOURS = (
     "#1f6fb4", "#c2500b", "#1a7f5a", "#a03d93", "#7d6400", "#c22f4f", "#0e7680", "#5b5fc7",
 )  # fmt: skip
+LINES = ("-", "--", ":", "-.")
 MARKERS = "os^DvP"
 """A method has the colour and shape that it has on the page (eval/web/base.js)."""
 UNITS: Mapping[Cost, str] = {"critical_path": ", tokens", "total_tokens": "", "seconds": ", s"}
@@ -93,15 +94,18 @@ def _figures(group: Group, labels: Sequence[str]) -> "Iterator[tuple[str, Figure
             figure, axes = _frame(group, name, len(found.curves))
             _scale(axes, [budget for budget in found.budgets if budget > 0])
             for curve in found.curves:
-                colour = _look(curve.label, labels)["color"]
+                line = _line(curve.label, labels)
                 left, right = axes.get_xlim()
                 x, ends = [*found.budgets, right], [0.0, *curve.values, curve.values[-1]]
-                axes.step([left, *x], ends, where="post", color=colour)
+                axes.step([left, *x], ends, where="post", **line)
                 if len(found.curves) <= BANDS:
                     low, high = [*curve.low, curve.low[-1]], [*curve.high, curve.high[-1]]
-                    axes.fill_between(x, low, high, step="post", color=colour, alpha=0.12, lw=0)
+                    axes.fill_between(
+                        x, low, high, step="post", color=line["color"], alpha=0.12, lw=0
+                    )
             axes.set_ylim(0, 1.02)
-            _legend(figure, [curve.label for curve in found.curves], labels)
+            shown = {curve.label: _line(curve.label, labels) for curve in found.curves}
+            _legend(figure, shown)
             yield f"within-{cost}", figure
 
 
@@ -150,7 +154,8 @@ def _scatter(
         x, y = [x for x, _ in steps], [y for _, y in steps]
         axes.step(x, y, where="post", color="#57606a", lw=1, ls="--", zorder=1)
         axes.set_xlim(right=right)
-    _legend(axes.figure, [summary.label for summary in summaries], labels)
+    shown = {s.label: {"ls": "", **_look(s.label, labels)} for s in summaries}
+    _legend(axes.figure, shown)
 
 
 def _bounds(summary: Summary, cost: Cost) -> tuple[float, float]:
@@ -185,10 +190,19 @@ def _look(label: str, labels: Sequence[str]) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": marker}
 
 
-def _legend(figure: Any, shown: Sequence[str], labels: Sequence[str]) -> None:
+def _line(label: str, labels: Sequence[str]) -> dict[str, Any]:
+    """Colours come again, with another kind of line."""
+    number = labels.index(label)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "ls": LINES[number // len(COLOURS) % len(LINES)],
+    }
+
+
+def _legend(figure: Any, shown: Mapping[str, dict[str, Any]]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], ls="", **_look(label, labels)) for label in shown]
+    handles = [Line2D([], [], **look) for look in shown.values()]
     # matplotlib leaves out what begins with an underscore
     names = [label if not label.startswith("_") else f" {label}" for label in shown]
     small = {"frameon": False, "fontsize": 8}
