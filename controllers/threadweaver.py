@@ -67,7 +67,8 @@ class ThreadWeaver:
             sampling = sampling.but(stop=(*sampling.stop, form.outlines_end))
         if self.enforce:
             ended = block > 0 and self.end == "model"
-            sampling = sampling.but(grammar=outlining(form, self.most, ended))
+            most = self.most if block < self.blocks else 0  # nobody would write the threads
+            sampling = sampling.but(grammar=outlining(form, most, ended))
         return await engine.generate(root, sampling)
 
     async def _block(self, engine: Engine, form: ThreadFormat, root: Thread, turn: Segment) -> bool:

@@ -97,6 +97,24 @@ def general(folder: Path) -> None:
     model("qwen3", vocabulary=len(tokenizer), max_position_embeddings=8192).save_pretrained(folder)
 
 
+def weaver(folder: Path) -> None:
+    """A folder with a chat model to which the tags of ThreadWeaver, and pieces of them, come as
+    easily as any letter."""
+    plain = [*map(chr, range(33, 127)), "\u0120", "\u010a"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=plain, special_tokens=[EOS], show_progress=False
+    )
+    names = ("Parallel", "Outlines", "Outline", "Thread")
+    tags = [f"{begin}{name}>" for name in names for begin in ("<", "</", "<<")]
+    tokenizer.train_from_iterator(tags * 3, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, chat_template=CHAT)
+    made.save_pretrained(folder)
+    model("qwen3", vocabulary=len(made), max_position_embeddings=8192).save_pretrained(folder)
+
+
 def judge(folder: Path) -> PreTrainedModel:
     """A reward model with random opinions on a chat, and its folder."""
     tokenizer = PreTrainedTokenizerFast(
