@@ -210,7 +210,7 @@ def power_command(asked: Power, tables: Values) -> int:
 
 @command(app, "calibrate", Calibrate, "[TASK|CONFIG.toml] [KEY=VALUE]")
 def calibrate_command(asked: Calibrate, tables: Values) -> int:
-    """Collect the scores that atts decides by; or audit what it decided.
+    """Collect the scores that atts decides by, or audit decisions.
 
     For example: reason calibrate countdown4 --backend countdown-draft backends.target=countdown-apr
     rate=0.25 --out calibration.json, then reason eval … -c atts rate=0.25

@@ -52,6 +52,7 @@ COMMANDS = [
     ["sweep"],
     ["report"],
     ["compare"],
+    ["calibrate"],
     ["power"],
     ["train", "sft"],
 ]
