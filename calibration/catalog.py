@@ -1,6 +1,6 @@
 """Every mode by the name a user gives it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from calibration.judging import Mode
 from calibration.modes import ByLength, ByQuestion, ByTurn, Pooled
@@ -25,3 +25,9 @@ MODES: Mapping[str, type[Mode]] = {
 def mode_named(name: str) -> type[Mode]:
     """The class of that name. Raises UsageError naming those that exist."""
     return choose("mode of calibration", name, MODES)
+
+
+def mode_at(name: str, rate: float) -> Mode:
+    """The mode of that name with its own defaults, for that share of rejections."""
+    mode: Callable[..., Mode] = mode_named(name)
+    return mode(percentile=1 - rate) if name == Paper.name else mode(rate=rate)

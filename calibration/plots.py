@@ -8,24 +8,13 @@ from calibration.audit import BINS, Audit, Rate
 from calibration.martingale import ALARM
 from reason.errors import UsageError
 from reason.extras import extra
+from reason.plotting import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#c2500b", "#57606a"
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid.axis": "y",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e6e9",
-    "text.parse_math": False,
-    "svg.hashsalt": "reason",  # the same file for the same figures
-    "svg.fonttype": "none",
-}
 
 
 def draw(audit: Audit, folder: Path, name: str = "calibration") -> list[str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from calibration.catalog import mode_named
+from calibration.catalog import mode_at
 from calibration.folds import Folding
 from calibration.judging import Judge, Judgement
 from calibration.sample import Sample
@@ -84,15 +84,14 @@ class AsyncScaling:
     @cached_property
     def judge(self) -> Judge | Folding:
         """Decides for all runs of this method."""
-        mode = mode_named(self.mode)
-        chosen = mode(percentile=1 - self.rate) if self.mode == "paper" else mode(rate=self.rate)  # type: ignore[call-arg]
+        mode = mode_at(self.mode, self.rate)
         if not self.calibration and 0 < self.rate < 1:
             raise UsageError(
                 f"rate {self.rate:g} needs a calibration: make one with reason calibrate and give "
                 "calibration=FILE"
             )
         sample = self._loaded.sample if self._loaded else Sample.of([], [])
-        return chosen.fit(sample).start()
+        return mode.fit(sample).start()
 
     def judged_by(self, judge: Judge | Folding) -> "AsyncScaling":
         """The same method with another judge, such as one that is still being calibrated."""

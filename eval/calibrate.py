@@ -10,9 +10,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from calibration.catalog import mode_named
+from calibration.catalog import mode_at
 from calibration.conformal import shortage
 from calibration.folds import Folding
+from calibration.judging import Mode
 from calibration.store import Calibration, Identity, save
 from controllers.atts import AsyncScaling, name_of
 from controllers.methods import fitted
@@ -139,13 +140,13 @@ def _different(items: Sequence[Item]) -> dict[str, Prompt]:
     return {question_id(item.prompt): item.prompt for item in items}
 
 
-def _mode(method: AsyncScaling) -> Any:
+def _mode(method: AsyncScaling) -> Mode:
     if method.mode == "paper":
         raise UsageError(
             "mode=paper calibrates on first turns, which any mode collects: calibrate with "
             "mode=pooled and run with mode=paper force=true"
         )
-    return mode_named(method.mode)(rate=method.rate)  # type: ignore[call-arg]
+    return mode_at(method.mode, method.rate)
 
 
 def _show(found: Mapping[str, Any], rate: float, console: Console, json: bool) -> None:

@@ -11,6 +11,7 @@ from eval.curves import curves
 from eval.summary import COSTS, Cost, Group, Summary
 from reason.errors import UsageError
 from reason.extras import extra
+from reason.plotting import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,18 +39,6 @@ def draw(groups: Sequence[Group], folder: Path) -> list[list[str]]:
     """
     with extra("eval"):
         import matplotlib
-    style = {
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid.axis": "y",
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#e3e6e9",
-        "text.parse_math": False,
-        "svg.hashsalt": "reason",  # the same file for the same figures
-        "svg.fonttype": "none",
-    }
     labels = list(dict.fromkeys(s.label for group in groups for s in group.summaries))
     names = []
     try:
@@ -57,7 +46,7 @@ def draw(groups: Sequence[Group], folder: Path) -> list[list[str]]:
         for kind in ("accuracy", "within"):
             for old in folder.glob(f"*-{kind}-*.*"):
                 old.unlink()
-        with matplotlib.rc_context(style), warnings.catch_warnings():
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "Glyph .* missing"
             )  # drawn as a box, and legible in SVG
