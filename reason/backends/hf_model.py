@@ -16,7 +16,7 @@ _LEAST = 16
 """Fewest rows of a pass. Matrix products of fewer rows use other kernels, that round otherwise."""
 
 _CALL = 512
-"""Positions of one row that a call of attention costs on top of those it reads; an estimate, for a CPU."""
+"""What a call of attention costs, in positions of one row; an estimate, for a CPU."""
 
 _FULL = {"full_attention", "sliding_attention"}
 
