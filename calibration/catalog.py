@@ -1,6 +1,8 @@
 """Every mode by the name a user gives it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from calibration.judging import Mode
 from calibration.modes import ByLength, ByQuestion, ByTurn, Pooled
@@ -27,7 +29,16 @@ def mode_named(name: str) -> type[Mode]:
     return choose("mode of calibration", name, MODES)
 
 
-def mode_at(name: str, rate: float) -> Mode:
-    """The mode of that name with its own defaults, for that share of rejections."""
+def mode_at(name: str, rate: float, seen: bool = False) -> Mode:
+    """The mode of that name with its own defaults, for that share of rejections. `seen`: whether it
+    may judge questions of its calibration, of modes that would not."""
     mode: Callable[..., Mode] = mode_named(name)
-    return mode(percentile=1 - rate) if name == Paper.name else mode(rate=rate)
+    if name == Paper.name:
+        return mode(percentile=1 - rate)
+    return mode(rate=rate, seen=seen) if refuses_known(name) else mode(rate=rate)
+
+
+def refuses_known(name: str) -> bool:
+    """Whether the mode of that name judges no question of its calibration, unless it is `seen`."""
+    kind: Any = mode_named(name)
+    return any(field.name == "seen" for field in fields(kind))

@@ -90,8 +90,9 @@ def check_unseen(sample: Sample, question: str, seen: bool) -> None:
     if not seen and question in sample.known:
         raise UsageError(
             f"question {question!r} is one of the {len(sample.known)} questions of the "
-            "calibration, and its chunks are not exchangeable with their own scores: calibrate on "
-            "other questions, or allow it with seen=true"
+            "calibration, and its chunks are not exchangeable with their own scores: ask other "
+            "questions (reason eval without=FILE leaves these out), calibrate on others, or allow "
+            "it (force=true; seen=True of a mode)"
         )
 
 

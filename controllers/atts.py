@@ -6,13 +6,13 @@ The model of the run drafts, the one with the role `target` scores and takes ove
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from calibration.catalog import mode_at
+from calibration.catalog import mode_at, refuses_known
 from calibration.folds import Folding
 from calibration.judging import Judge, Judgement
 from calibration.sample import Sample
@@ -26,6 +26,7 @@ from reason.answers import majority
 from reason.backends.base import Info
 from reason.engine import Engine
 from reason.errors import UsageError
+from reason.run import WARNING
 from reason.types import Prompt, Result, SamplingParams, Thread
 
 DECISION = "decision"
@@ -65,7 +66,8 @@ class AsyncScaling:
     target_slots: int = 0
     """Most scores and take-overs at once, over all runs; 0 for no limit."""
     force: bool = False
-    """Whether a calibration made with other models or other options may be used."""
+    """Whether a calibration may be used that was made with other models or other options, or of the
+    questions that are asked."""
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
@@ -84,7 +86,7 @@ class AsyncScaling:
     @cached_property
     def judge(self) -> Judge | Folding:
         """Decides for all runs of this method."""
-        mode = mode_at(self.mode, self.rate)
+        mode = mode_at(self.mode, self.rate, seen=self.force)
         if not self.calibration and 0 < self.rate < 1:
             raise UsageError(
                 f"rate {self.rate:g} needs a calibration: make one with reason calibrate and give "
@@ -138,6 +140,23 @@ class AsyncScaling:
             force=self.force,
         )
 
+    @property
+    def refused(self) -> frozenset[str]:
+        """Ids of the questions that it answers only with `force`: those of its calibration."""
+        return frozenset() if self.force else self._known
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        refuses = self._loaded and refuses_known(self.mode)
+        return self._loaded.sample.known if self._loaded and refuses else frozenset()
+
+    def _known_already(self, question: str) -> Iterator[str]:
+        if self.force and question in self._known:
+            yield (
+                "the question is one of those of the calibration, whose chunks are no longer "
+                "comparable with it: the rate of rejections may be any"
+            )
+
     @cached_property
     def _loaded(self) -> Calibration | None:
         return load(Path(self.calibration)) if self.calibration else None
@@ -147,13 +166,13 @@ class AsyncScaling:
         score_named(self.score)
         check_target(engine)
         infos = {role: engine.backends[role].info for role in ("policy", "target")}
-        warnings = self.unfit(infos)
+        question = question_id(prompt)
+        warnings = [*self.unfit(infos), *self._known_already(question)]
         asked = syntax.serial(prompt, self.width)
         root = engine.open(asked)
         gate = Gate(self.n if self.synchronous else 0)
         chains = [Chain(engine, engine.fork(root), asked) for _ in range(self.n)]
         by_thread = {chain.first.id: chain for chain in chains}
-        question = question_id(prompt)
 
         async def think(thread: Thread) -> str | None:
             chain = by_thread[thread.id]
@@ -173,7 +192,7 @@ class AsyncScaling:
         engine.join(root, [chain.first for chain in chains])
         vote = majority(answers)
         for warning in warnings:
-            engine.note(root, "calibration", warning)
+            engine.note(root, WARNING, warning)
         engine.note(root, "vote", {"answer": vote.answer, "share": vote.share})
         return Result(vote.answer, chains[vote.index].last.id, _counts(engine, chains))
 

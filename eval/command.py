@@ -25,6 +25,7 @@ from eval.progress import ProgressLine, percent
 from eval.report import table
 from eval.runner import evaluate
 from eval.tasks import Asked, task_of
+from eval.withheld import calibrated_on, check_unknown, identified, without
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -64,6 +65,7 @@ async def evaluate_command(
     budget: Budget,
     limit: int | None,
     exclude_unreadable: bool,
+    calibration: Path | None = None,
     seed: int,
     problems_seed: int,
     concurrency: int,
@@ -81,7 +83,8 @@ async def evaluate_command(
     The first `limit` problems of the task are asked; of an `archive`, if there is one, whose
     answers are served. `console` writes to standard output; only a terminal gets a progress line.
     With `reports` nothing is printed, and the figures are added there; `brief` is one line.
-    Raises UsageError, BackendError and BudgetExceeded as `evaluate` does.
+    Questions of the `calibration` are left out. Raises UsageError, BackendError and BudgetExceeded
+    as `evaluate` does.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be 1 or more, got {limit}")
@@ -100,6 +103,10 @@ async def evaluate_command(
         config |= {"data": data, "excluded": sorted(unreadable) if exclude_unreadable else []}
     if archive:
         config["replay"] = archive.source
+    if calibration:
+        known = calibrated_on(calibration)
+        items, config["without"] = without(items, known, calibration), identified(known)
+    check_unknown(controller, items)
     if exclude_unreadable:
         items = [item for item in items if not item.refusal]
     title = f"{task.title} · {titled(controller)}"

@@ -16,6 +16,7 @@ from eval.folder import conflicts
 from eval.questions import Dataset
 from eval.scorers import SCORERS, raters
 from eval.tasks import DRAWN, Asked, parse_tasks, task_of
+from eval.withheld import calibrated_on, identified
 from reason.backends.base import Backend
 from reason.config import Values
 from reason.errors import UsageError
@@ -55,9 +56,12 @@ class Evaluation:
                 archive.check(each.name, getattr(each, "scorer", None))
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
-        if isinstance(method, AsyncScaling):
-            for task in tasks:
-                method.unfit(data=task.title)
+        for _, each in nested(method):
+            if isinstance(each, AsyncScaling):
+                for task in tasks:
+                    each.unfit(data=task.title)
+        if asked.without:
+            calibrated_on(asked.without)
         if data:
             for task in tasks:
                 next(task_of(task.name).items(1, 0, ""))  # says what is bad in it
@@ -118,6 +122,8 @@ class Evaluation:
             )
             if data := task_of(task.name).describe():
                 config["data"] = data
+            if asked.without:
+                config["without"] = identified(calibrated_on(asked.without))
             if archive:
                 config["replay"] = archive.source
             found |= dict.fromkeys(conflicts(path, config, unknown))
@@ -145,6 +151,7 @@ class Evaluation:
             budget=self.budget,
             limit=archive.limit(asked.limit) if archive else asked.limit,
             exclude_unreadable=asked.exclude_unreadable,
+            calibration=asked.without,
             seed=asked.seed,
             problems_seed=archive.problems_seed if archive else asked.problems_seed,
             concurrency=asked.concurrency,

@@ -5,6 +5,7 @@ are over questions (eval.intervals has the two readings that they have). Nothing
 time-outs and missing answers count as wrong.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -74,6 +75,8 @@ class Metrics:
     """Share whose answer stands in the thinking only: what was said after it has none."""
     ungraded: int
     """Answers that the grader gave up on, which count as wrong."""
+    warnings: dict[str, int]
+    """What methods warned of, and in how many samples."""
 
 
 def measure(samples: Iterable[Sample]) -> Metrics:
@@ -103,6 +106,7 @@ def measure(samples: Iterable[Sample]) -> Metrics:
         errors=sum(row.failed for row in rows),
         in_thought=share(row.in_thought for row in rows),
         ungraded=sum(row.ungraded is not None for row in rows),
+        warnings=dict(sorted(Counter(said for row in rows for said in row.warnings).items())),
     )
 
 

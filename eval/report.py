@@ -41,6 +41,8 @@ def lines(metrics: Metrics, timing: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("answer in thought", f"{m.in_thought:.1%}"))
     if m.ungraded:
         found.append(("not gradable", f"{m.ungraded:,}"))
+    for warning, count in m.warnings.items():
+        found.append(("warning", f"{warning} ({count:,} samples)"))
     if "cached" in timing:
         found.append(("cached prompt tokens", f"{timing['cached']:.1%}"))
     if timing:

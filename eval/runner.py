@@ -274,5 +274,6 @@ def _row(
         peak_threads=account["peak_threads"],
         in_thought=run.result is not None and in_thought(run.tree[run.result.thread].text),
         ungraded=fault if fault and fault.startswith(UNDECIDED) else None,
+        warnings=run.warnings,
         group=item.group,
     )

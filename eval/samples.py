@@ -51,6 +51,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether the answer stands in the thinking only, and what was said after it has none."""
     ungraded: str | None = None
     """Why the grader gave up on the answer, which counts as wrong."""
+    warnings: tuple[str, ...] = ()
+    """Why the method may not have done what it is for, in its own words."""
     group: str = ""
     """What the problem is a variant of; it is not independent of others of the same group."""
 

@@ -15,6 +15,7 @@ from eval.metrics import Metrics, measure
 from eval.prices import Prices, money
 from eval.samples import Sample
 from eval.trees import read_trees
+from reason.watch import clean
 
 Cost = Literal["critical_path", "total_tokens", "seconds"]
 COSTS: dict[Cost, str] = {
@@ -100,6 +101,8 @@ class Group:
             if summary.metrics.errors:
                 count = summary.metrics.errors
                 found.append(f"{summary.label}: the model failed in {count:,} samples, which count")
+            for warning, count in summary.metrics.warnings.items():
+                found.append(f"{summary.label}, {count:,} samples: {clean(warning)}")
             lost = sum(evaluation.seconds(row) is None for row in evaluation.rows)
             if lost:
                 found.append(f"{summary.label}: the seconds of {lost:,} samples are not known")

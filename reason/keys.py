@@ -25,6 +25,7 @@ JSON = option(False, "Print one JSON object")
 SVG = option(None, "Write the tree there as SVG", metavar="FILE")
 RECORD = option(None, "Write every event there, for replay", metavar="FILE")
 LIMIT = option(None, "How many problems [all of a data set, 200 that are drawn]", metavar="N")
+WITHOUT = option(None, "Leave out the questions of that calibration", metavar="FILE")
 EXCLUDE = option(False, "Leave out questions whose right answer no grader can read")
 CONCURRENCY = option(16, "How many samples at the same time")
 IN_FLIGHT = option(None, "Tokens held at once from which on none is begun", metavar="N")
@@ -102,6 +103,7 @@ class Eval:
     problems_seed: int = PROBLEMS_SEED
     limit: int | None = LIMIT
     exclude_unreadable: bool = EXCLUDE
+    without: Path | None = WITHOUT
     concurrency: int = CONCURRENCY
     tokens_in_flight: int | None = IN_FLIGHT
     trees: bool = KEEP

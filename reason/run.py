@@ -78,6 +78,10 @@ def check_needs(controller: Controller, info: Info) -> None:
             )
 
 
+WARNING = "warning"
+"""The note of a method that says why its result may not be what it was made for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trajectory:
     """Everything one run leaves behind."""
@@ -93,6 +97,11 @@ class Trajectory:
     """The error that says so, of a run that took place here."""
     limit: str | None = None
     """The first limit of the budget that was hit, even where the method still found a result."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the method, or one inside it, warns of; each once."""
+        return tuple(dict.fromkeys(n.value for n in self.tree.notes if n.name == WARNING))
 
     def account(self) -> dict[str, Any]:
         """The run in figures, as ledger and tree count them; JSON-able."""

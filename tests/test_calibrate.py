@@ -169,6 +169,56 @@ def test_another_pipeline_is_refused_unless_forced(
         "eval", "countdown3", *given, *settings, *more, "force=true", "--out", str(tmp_path / "b")
     )
     assert forced.exit_code == 0, forced.stderr
+    told = reason("report", str(tmp_path / "b"), "--out", str(tmp_path / "r"), "--json")
+    remarks = json.loads(told.stdout)["tasks"][0]["remarks"]
+    assert all(one.startswith("atts, 2 samples: the calibration is of the ") for one in remarks)
+    assert words in remarks[0]
+
+
+def asked(folder: Path) -> set[str]:
+    rows = (folder / "samples.jsonl").read_text().splitlines()
+    return {json.loads(row)["id"] for row in rows}
+
+
+def test_questions_of_the_calibration_are_left_out(calibrated: Path, tmp_path: Path) -> None:
+    """Which are the first 12 of that seed."""
+    settings = (*PAIR, *KNOBS, "problems_seed=1", "--limit", "15")
+    atts = ("-c", "atts", f"calibration={calibrated}")
+    refused = reason("eval", "countdown3", *settings, *atts, "--out", str(tmp_path / "a"))
+    assert refused.exit_code == 2 and not (tmp_path / "a").exists()
+    assert (
+        "12 of the 15 questions are among the 12 of the calibration" in refused.stderr
+        and f"leave them out with without={calibrated}" in refused.stderr
+    )
+    left_out = f"without={calibrated}"
+    for name, method in (("b", atts), ("c", ("-c", "single"))):
+        words = [word for word in settings if not name == "c" or word not in KNOBS]
+        done = reason(
+            "eval", "countdown3", *words, *method, left_out, "--out", str(tmp_path / name)
+        )
+        assert done.exit_code == 0, done.stderr
+    assert asked(tmp_path / "b") == asked(tmp_path / "c") and len(asked(tmp_path / "b")) == 3
+    again = reason(
+        "eval", "countdown3", *settings, *atts, "force=true", "--out", str(tmp_path / "b")
+    )
+    assert again.exit_code == 2 and "without.sha256" in again.stderr
+    forced = reason(
+        "eval", "countdown3", *settings, *atts, "force=true", "--out", str(tmp_path / "d")
+    )
+    assert forced.exit_code == 0, forced.stderr
+    assert "(12 samples)" in forced.stdout
+    said = [json.loads(row) for row in (tmp_path / "d" / "samples.jsonl").read_text().splitlines()]
+    warned = {row["id"] for row in said if row.get("warnings")}
+    assert warned == asked(tmp_path / "d") - asked(tmp_path / "b") and len(warned) == 12
+
+
+def test_nothing_is_left_to_ask(calibrated: Path, tmp_path: Path) -> None:
+    settings = (*PAIR, "problems_seed=1", "--limit", "12", f"without={calibrated}")
+    done = reason("eval", "countdown3", *settings, "--out", str(tmp_path / "a"))
+    assert done.exit_code == 2
+    assert f"all 12 questions are in the calibration {calibrated}" in done.stderr
+    other = reason("eval", "countdown3", *PAIR, "without=pyproject.toml")
+    assert other.exit_code == 2 and "pyproject.toml is not a calibration" in other.stderr
 
 
 def test_other_data_and_questions_of_the_calibration_are_refused(
@@ -179,9 +229,8 @@ def test_other_data_and_questions_of_the_calibration_are_refused(
     assert other.exit_code == 2
     assert "of the data 'countdown3' and is used with 'countdown4'" in other.stderr
     same = reason("eval", "countdown3", *settings, "problems_seed=1", "--out", str(tmp_path / "b"))
-    assert same.exit_code != 0
-    said = same.stderr + same.stdout + (tmp_path / "b" / "samples.jsonl").read_text()
-    assert "is one of the 12 questions of the calibration" in said
+    assert same.exit_code == 2
+    assert "2 of the 2 questions are among the 12 of the calibration" in same.stderr
 
 
 @pytest.mark.parametrize(

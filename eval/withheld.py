@@ -1,0 +1,48 @@
+"""Questions that an evaluation must not ask, since a calibration is made of them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from calibration.store import load
+from controllers.atts import AsyncScaling
+from controllers.question import question_id
+from eval.item import Item
+from reason.errors import UsageError
+from reason.run import Controller, nested
+
+
+def calibrated_on(file: Path) -> frozenset[str]:
+    """Ids of the questions of a calibration. Raises UsageError for any other file."""
+    return load(file).sample.known
+
+
+def identified(questions: frozenset[str]) -> dict[str, str | int]:
+    """What an evaluation keeps of them, to go on with the same ones."""
+    digest = hashlib.sha256("\n".join(sorted(questions)).encode())
+    return {"questions": len(questions), "sha256": digest.hexdigest()}
+
+
+def without(items: Sequence[Item], questions: frozenset[str], file: Path) -> list[Item]:
+    """The items that are not among these questions. Raises UsageError if none is left."""
+    left = [item for item in items if question_id(item.prompt) not in questions]
+    if not left:
+        raise UsageError(
+            f"all {len(items)} questions are in the calibration {file}: give a greater limit, or "
+            "calibrate on fewer"
+        )
+    return left
+
+
+def check_unknown(method: Controller, items: Sequence[Item]) -> None:
+    """Raise UsageError if a question is asked that a calibration of the method refuses."""
+    for _, each in nested(method):
+        if not isinstance(each, AsyncScaling):
+            continue
+        asked = sum(question_id(item.prompt) in each.refused for item in items)
+        if asked:
+            raise UsageError(
+                f"{asked} of the {len(items)} questions are among the {len(each.refused)} of the "
+                f"calibration {each.calibration}, which holds for others only: leave them out with "
+                f"without={each.calibration}, or allow it with force=true"
+            )
