@@ -192,7 +192,7 @@ def test_questions_of_the_calibration_are_left_out(calibrated: Path, tmp_path: P
     )
     left_out = f"without={calibrated}"
     for name, method in (("b", atts), ("c", ("-c", "single"))):
-        words = [word for word in settings if not name == "c" or word not in KNOBS]
+        words = [word for word in settings if name != "c" or word not in KNOBS]
         done = reason(
             "eval", "countdown3", *words, *method, left_out, "--out", str(tmp_path / name)
         )
