@@ -1,8 +1,8 @@
 """Attention over a trie without an N x N mask, fast on a CPU: by tiles of consecutive queries.
 
 The keys that some query of a tile sees are the path above it and the tile itself, a few stretches
-of the row. Scores of a tile are made, used and forgotten; the backward pass makes them again, as
-flash attention does. Registered with transformers as "tree"; `tiles` makes the plan that the model
+of the row. The backward pass computes a tile again, and adds up gradients in place, which autograd
+over slices of the row would not. Registered with transformers as "tree"; `tiles` makes the plan that the model
 is called with, once for all layers.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reason.errors import UsageError
 
@@ -30,8 +31,12 @@ class Tile:
     end: int
     stretches: tuple[tuple[int, int], ...]
     """Where the K keys stand, in order."""
-    hidden: Tensor
-    """[end - start, K], True where a query does not see a key."""
+    seen: Tensor
+    """[end - start, K], True where a query sees a key."""
+
+    def queries(self, values: Tensor) -> Tensor:
+        """[heads, N, size] -> [heads, end - start, size]."""
+        return values[:, self.start : self.end]
 
     def keys(self, values: Tensor) -> Tensor:
         """[heads, N, size] -> [heads, K, size]."""
@@ -55,8 +60,8 @@ def tiles(last_desc: Tensor, size: int = TILE) -> tuple[Tile, ...]:
         breaks = np.flatnonzero(np.diff(keys) > 1) + 1
         stretches = [(int(part[0]), int(part[-1]) + 1) for part in np.split(keys, breaks)]
         queries = np.arange(start, end)[:, None]
-        hidden = (keys > queries) | (ends[keys] <= queries)
-        mask = torch.from_numpy(hidden).to(last_desc.device)
+        seen = (keys <= queries) & (queries < ends[keys])
+        mask = torch.from_numpy(seen).to(last_desc.device)
         found.append(Tile(start, end, tuple(stretches), mask))
     return tuple(found)
 
@@ -113,48 +118,39 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, tree: Sequence[Tile], scale: float
     ) -> Tensor:
-        out = torch.empty(query.shape, dtype=value.dtype, device=query.device)
-        norms = query.new_empty(query.shape[:2], dtype=torch.float32)
-        for tile in tree:
-            scores = _scores(query, key, tile, scale)
-            norm = scores.logsumexp(-1)
-            weights = (scores - norm[..., None]).exp_().to(value.dtype)
-            mixed = weights @ tile.keys(value)
-            out[:, tile.start : tile.end] = mixed.view(len(query), -1, value.shape[-1])
-            norms[:, tile.start : tile.end] = norm.view(len(query), -1)
-        ctx.save_for_backward(query, key, value, out, norms)
+        ctx.save_for_backward(query, key, value)
         ctx.tree, ctx.scale = tree, scale
+        out = torch.empty(query.shape, dtype=value.dtype, device=query.device)
+        for tile in tree:
+            mixed = _mixed(tile.queries(query), tile.keys(key), tile.keys(value), tile, scale)
+            out[:, tile.start : tile.end] = mixed
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grads
-        query, key, value, out, norms = ctx.saved_tensors
-        d_query, d_key, d_value = (torch.zeros_like(t) for t in (query, key, value))
-        delta = (grad * out).float().sum(-1)  # [heads, N]
+        query, key, value = ctx.saved_tensors
+        d_query, d_key, d_value = torch.empty_like(query), *map(torch.zeros_like, (key, value))
         for tile in ctx.tree:
-            groups = len(key)
-
-            def part(t: Tensor, groups: int = groups, tile: Tile = tile) -> Tensor:
-                return t[:, tile.start : tile.end].reshape(groups, -1, *t.shape[2:])
-
-            g, keys = part(grad), tile.keys(key)
-            weights = (_scores(query, key, tile, ctx.scale) - part(norms)[..., None]).exp_()
-            tile.add(d_value, weights.to(g.dtype).mT @ g)
-            d_weights = (g @ tile.keys(value).mT).float()
-            d_scores = (weights.mul_(d_weights.sub_(part(delta)[..., None]))).mul_(ctx.scale)
-            d_scores = d_scores.to(query.dtype)
-            d_query[:, tile.start : tile.end] = (d_scores @ keys).view(
-                len(query), -1, query.shape[-1]
-            )
-            tile.add(d_key, d_scores.mT @ part(query))
+            parts = (tile.queries(query), tile.keys(key), tile.keys(value))
+            leaves = [part.detach().requires_grad_() for part in parts]
+            with torch.enable_grad():
+                mixed = _mixed(*leaves, tile, ctx.scale)
+            found = torch.autograd.grad(mixed, leaves, tile.queries(grads[0]))
+            d_query[:, tile.start : tile.end] = found[0]
+            tile.add(d_key, found[1])
+            tile.add(d_value, found[2])
         return d_query, d_key, d_value, None, None
 
 
-def _scores(query: Tensor, key: Tensor, tile: Tile, scale: float) -> Tensor:
-    """[key heads, queries of all heads that share them, K], -inf where nothing is seen."""
-    groups, count = len(key), tile.end - tile.start
-    rows = query[:, tile.start : tile.end].reshape(groups, -1, query.shape[-1])
-    scores = (rows @ tile.keys(key).mT).float().mul_(scale)
-    shaped = scores.view(groups, -1, count, scores.shape[-1])
-    return shaped.masked_fill_(tile.hidden, -torch.inf).view_as(scores)
+def _mixed(query: Tensor, key: Tensor, value: Tensor, tile: Tile, scale: float) -> Tensor:
+    """Attention of one tile. Heads that share a key are the heads of one batch row each, so that
+    no key is copied for them."""
+    shared = (len(key), len(query) // len(key))
+    mixed = F.scaled_dot_product_attention(
+        query.unflatten(0, shared),
+        key[:, None].expand(*shared, -1, -1),
+        value[:, None].expand(*shared, -1, -1),
+        attn_mask=tile.seen,
+        scale=scale,
+    )
+    return mixed.flatten(0, 1)

@@ -122,8 +122,8 @@ def test_tiles_see_what_the_mask_says(requests: list[Request], size: int) -> Non
         seen = torch.zeros(len(row), len(row), dtype=torch.bool)
         for tile in tiles(row.last_desc, size):
             keys = torch.cat([torch.arange(low, high) for low, high in tile.stretches])
-            assert (~tile.hidden).any(0).all()  # no key in vain
-            seen[tile.start : tile.end, keys] = ~tile.hidden
+            assert tile.seen.any(0).all()  # no key in vain
+            seen[tile.start : tile.end, keys] = tile.seen
         assert torch.equal(seen, visible(row.last_desc))
 
 
