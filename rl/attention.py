@@ -2,8 +2,8 @@
 
 The keys that some query of a tile sees are the path above it and the tile itself, a few stretches
 of the row. The backward pass computes a tile again, and adds up gradients in place, which autograd
-over slices of the row would not. Registered with transformers as "tree"; `tiles` makes the plan that the model
-is called with, once for all layers.
+over slices of the row would not. Registered with transformers as "tree"; `tiles` makes the plan
+that the model is called with, once for all layers.
 """
 
 from collections.abc import Sequence
@@ -147,7 +147,7 @@ def _mixed(query: Tensor, key: Tensor, value: Tensor, tile: Tile, scale: float) 
     no key is copied for them."""
     shared = (len(key), len(query) // len(key))
     mixed = F.scaled_dot_product_attention(
-        query.unflatten(0, shared),
+        query.view(*shared, *query.shape[1:]),
         key[:, None].expand(*shared, -1, -1),
         value[:, None].expand(*shared, -1, -1),
         attn_mask=tile.seen,
