@@ -132,10 +132,10 @@ class _Tiled(torch.autograd.Function):
         d_query, d_key, d_value = torch.empty_like(query), *map(torch.zeros_like, (key, value))
         for tile in ctx.tree:
             parts = (tile.queries(query), tile.keys(key), tile.keys(value))
-            leaves = [part.detach().requires_grad_() for part in parts]
+            q, k, v = (part.detach().requires_grad_() for part in parts)
             with torch.enable_grad():
-                mixed = _mixed(*leaves, tile, ctx.scale)
-            found = torch.autograd.grad(mixed, leaves, tile.queries(grads[0]))
+                mixed = _mixed(q, k, v, tile, ctx.scale)
+            found = torch.autograd.grad(mixed, (q, k, v), tile.queries(grads[0]))
             d_query[:, tile.start : tile.end] = found[0]
             tile.add(d_key, found[1])
             tile.add(d_value, found[2])
