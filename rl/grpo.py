@@ -1,0 +1,265 @@
+"""GRPO whose unit is a rollout of any method: TRL's trainer on packed tries.
+
+A row of TRL's batch is a rollout, and its "completion" all that the policy sampled in it, request
+after request. So TRL's baselines, losses, clipping, KL, entropy, logging and resuming are its own,
+and three methods are ours: where completions come from, what is weighed, and how log-probabilities
+are computed, every token once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from trl import GRPOTrainer
+
+from reason.errors import TrainingError, UsageError
+from rl.layouts import pack, together
+from rl.masks import arguments, guard, implementation, register
+from rl.rewards import Reward
+from rl.rollouts import Rollout, Rollouts
+from rl.sampler import Sampler
+
+
+@dataclass(frozen=True, slots=True)
+class TreeOptions:
+    """What this trainer adds to TRL's options."""
+
+    weighting: Literal["tokens", "sequences"] = "tokens"
+    """Whether every token of a rollout weighs the same, or every sequence, as in APR's training
+    (with loss_type="grpo": the mean over sequences of the mean over their tokens)."""
+    correction: float = 2.0
+    """Cap of the importance weight of a token, trainer's over sampler's probability, which corrects
+    for a sampler that computes otherwise (truncated importance sampling); 0 for none."""
+    row_tokens: int = 16384
+    """Tokens of a packed row."""
+    attention: str = ""
+    """What the model is set to; by default "tree", on a GPU "flex_attention"."""
+    mask_truncated: bool = False
+    """Whether what was cut off by its length or the budget is not trained on."""
+
+    def __post_init__(self) -> None:
+        if self.row_tokens < 1:
+            raise ValueError(f"row_tokens must be 1 or more, got {self.row_tokens}")
+        if self.correction and self.correction < 1:
+            raise ValueError(f"correction must be 0, or 1 or more, got {self.correction:g}")
+
+
+class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+    """`rollouts` answer the prompts of `train_dataset`, whose column is "prompt"; `sampler` gives
+    their model the weights of each step. `rewards` are weighed functions of a rollout."""
+
+    def __init__(
+        self,
+        *args: Any,
+        rollouts: Rollouts,
+        sampler: Sampler,
+        rewards: Mapping[str, tuple[Reward, float]],
+        options: TreeOptions | None = None,
+        **more: Any,
+    ) -> None:
+        register()
+        self.rollouts, self.sampler = rollouts, sampler
+        self.options = options or TreeOptions()
+        self._active: list[Rollout] = []
+        self._sent = -1
+        functions = [_for_trl(name, reward) for name, (reward, _) in rewards.items()]
+        super().__init__(
+            *args, reward_funcs=functions, rollout_func=TreeGRPOTrainer._rolled_out, **more
+        )
+        if self.args.temperature != 1.0:
+            raise UsageError(
+                f"temperature must be 1, at which rollouts are sampled, got {self.args.temperature}"
+            )
+        weights = [weight for _, weight in rewards.values()]
+        self.reward_weights = torch.tensor(weights, dtype=torch.float32)
+        chosen = self.options.attention or ("flex_attention" if self._on_gpu else "tree")
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                unwrapped = self.accelerator.unwrap_model(model)
+                unwrapped.set_attn_implementation(chosen)
+                guard(unwrapped)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return bool(self.accelerator.device.type == "cuda")
+
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model.training else "eval"
+
+    # Where completions come from.
+
+    @staticmethod
+    def _rolled_out(prompts: list[Any], trainer: "TreeGRPOTrainer") -> dict[str, Any]:
+        """One rollout for each prompt, as TRL's `rollout_func` returns them."""
+        return trainer._roll_out(prompts)
+
+    def _roll_out(self, prompts: list[Any]) -> dict[str, Any]:
+        step = self.state.global_step
+        if self._sent != step:
+            self.rollouts.do(self.sampler.send(self.accelerator.unwrap_model(self.model), step))
+            self._sent = step
+        place = (
+            f"{self.args.seed}/{self._mode}/{step}/{self._step}/{self.accelerator.process_index}"
+        )
+        self._active = self.rollouts.run(prompts, place)
+        self._count(self._active)
+        idle = self._tokenizer.eos_token_id
+        spoken = [_spoken(rollout, self.options.mask_truncated) for rollout in self._active]
+        return {
+            "prompt_ids": [_prompt(rollout) or [idle] for rollout in self._active],
+            "completion_ids": [ids or [idle] for ids, _, _ in spoken],
+            "logprobs": [logprobs or [0.0] for _, logprobs, _ in spoken],
+            "env_mask": [mask or [0] for _, _, mask in spoken],
+            "rollout": self._active,
+        }
+
+    def _count(self, rollouts: Sequence[Rollout]) -> None:
+        """Figures of the runs, beside those that TRL keeps."""
+        found = self._metrics[self._mode]
+        runs = [rollout.run for rollout in rollouts]
+        figures: dict[str, list[float]] = {
+            "rollout/correct": [float(rollout.correct) for rollout in rollouts],
+            "rollout/children": [run.ledger.threads - 1 for run in runs],
+            "rollout/critical_path": [run.tree.critical_path for run in runs if len(run.tree)],
+            "rollout/total_tokens": [run.ledger.total_tokens for run in runs],
+            "rollout/failed": [float(rollout.failed) for rollout in rollouts],
+            "rollout/silent": [float(not rollout.requests) for rollout in rollouts],
+        }
+        for name, values in figures.items():
+            found[name].append(sum(values) / max(len(values), 1))
+
+    # What is weighed.
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        out["rollouts"] = self._active
+        advantages = out["advantages"]
+        shape = out["completion_ids"].shape
+        weighed = advantages[:, None].expand(shape).clone()
+        failed = torch.tensor([rollout.failed for rollout in self._active])
+        weighed[failed.to(weighed.device)] = 0.0  # what a broken server did says nothing
+        if self.options.weighting == "sequences":
+            weighed = weighed * _by_sequence(self._active, shape).to(weighed.device)
+        if self.options.correction:
+            weighed = weighed * self._corrected(out)
+        out["advantages"] = weighed
+        return out
+
+    def _corrected(self, out: dict[str, Any]) -> Tensor:
+        """[B, T] importance weights of the trainer's probabilities over the sampler's."""
+        trainer = out.get("old_per_token_logps")
+        if trainer is None:
+            with torch.no_grad():
+                trainer = self._logps(self.model, self._active, out["completion_ids"].shape, False)[
+                    0
+                ]
+        gap = trainer - out["sampling_per_token_logps"]
+        mask = out["completion_mask"] * out["tool_mask"]
+        count = mask.sum().clamp(min=1)
+        ratio = gap.exp().clamp(max=self.options.correction)
+        found = self._metrics[self._mode]
+        found["sampler/gap"].append(((gap.abs() * mask).sum() / count).item())
+        found["sampler/gap_max"].append((gap.abs() * mask).max().item())
+        found["sampler/capped"].append(
+            (((gap.exp() > self.options.correction) * mask).sum() / count).item()
+        )
+        return torch.where(mask.bool(), ratio, torch.ones_like(ratio))
+
+    # How log-probabilities are computed.
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._active = inputs["rollouts"]
+        loss: Tensor = super()._compute_loss(model, inputs)
+        if not bool(loss.isfinite()):
+            names = ", ".join(sorted({rollout.item.title for rollout in self._active}))
+            raise TrainingError(
+                f"the loss became {loss.item()} in step {self.state.global_step}, on {names}; the "
+                f"last checkpoint in {self.args.output_dir} stands: go on from it with a lower "
+                "learning rate"
+            )
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if compute_aux_loss:
+            raise UsageError("packed tries are not trained with the balancing loss of experts")
+        shape = torch.Size((len(input_ids), logits_to_keep))
+        logps, entropies = self._logps(model, self._active, shape, compute_entropy)
+        return logps, entropies, None
+
+    def _logps(
+        self, model: Any, rollouts: Sequence[Rollout], shape: torch.Size, entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, T] log-probabilities of what was sampled, 0 behind the end, and entropies."""
+        device = self.accelerator.device
+        counts = [rollout.sampled for rollout in rollouts]
+        rows = pack([r for rollout in rollouts for r in rollout.requests], self.options.row_tokens)
+        attention = implementation(self.accelerator.unwrap_model(model))
+        logps, entropies = [], []
+        for row in (row.to(device) for row in rows):
+            with self.accelerator.autocast():
+                out = model(
+                    **arguments(row, attention, next(model.parameters()).dtype),
+                    shift_labels=row.shift_labels[None],
+                    fused_lm_head=True,
+                )
+            logps.append(out.log_probs[0, row.source])
+            entropies.append(out.entropy[0, row.source])
+
+        def spread(values: list[Tensor]) -> Tensor:
+            if not rows:  # nobody said anything
+                anchor = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
+                return torch.zeros(shape, device=device) + anchor
+            parts = torch.split(together(rows, values), counts)
+            return torch.stack([F.pad(part, (0, shape[1] - len(part))) for part in parts])
+
+        return spread(logps), spread(entropies) if entropy else None
+
+
+def _for_trl(name: str, reward: Reward) -> Any:
+    def worth(rollout: list[Rollout], **_: Any) -> list[float | None]:
+        return [None if one.failed else reward(one) for one in rollout]
+
+    worth.__name__ = name
+    return worth
+
+
+def _prompt(rollout: Rollout) -> list[int]:
+    """The root's prompt."""
+    tree = rollout.run.tree
+    segments = tree.root.segments if len(tree) else []
+    return [i for segment in segments if segment.origin == "prompt" for i in segment.ids]
+
+
+def _spoken(rollout: Rollout, mask: bool) -> tuple[list[int], list[float], list[int]]:
+    """Sampled ids, their log-probabilities, and 1 for each that is trained on."""
+    ids, logprobs, trained = list[int](), list[float](), list[int]()
+    for request in rollout.requests:
+        ids += request.sampled
+        logprobs += request.logprobs
+        trained += [int(not (mask and request.truncated))] * len(request.sampled)
+    return ids, logprobs, trained
+
+
+def _by_sequence(rollouts: Sequence[Rollout], shape: torch.Size) -> Tensor:
+    """[B, T] weights of mean 1 over a rollout, the same sum for each of its requests."""
+    weights = torch.ones(shape)
+    for row, rollout in enumerate(rollouts):
+        sizes = torch.tensor([len(request.sampled) for request in rollout.requests])
+        if len(sizes):
+            each = sizes.sum() / (sizes * len(sizes))
+            weights[row, : int(sizes.sum())] = each.repeat_interleave(sizes)
+    return weights

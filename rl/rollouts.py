@@ -1,0 +1,161 @@
+"""Rollouts: a method run on problems, and the requests that its model is trained on."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from controllers.question import question_id
+from eval.item import Item
+from eval.scorers import scorers_of
+from reason.backends.base import Backend
+from reason.errors import BackendError, UsageError
+from reason.ledger import Budget
+from reason.run import Controller, Trajectory, nested, solve
+from reason.types import Prompt, SamplingParams
+from rl.requests import Request, requests_of
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One run of a method on one problem."""
+
+    item: Item
+    run: Trajectory
+    role: str = "policy"
+    """Whose requests are trained on."""
+
+    @cached_property
+    def requests(self) -> tuple[Request, ...]:
+        """What that model was asked, with a sampled token each; none if it never came to that."""
+        return tuple(requests_of(self.run.tree, self.role))
+
+    @cached_property
+    def correct(self) -> bool:
+        """Whether the answer is right. A run without a result is wrong."""
+        return self.run.result is not None and self.item.verify(self.run.result.answer)
+
+    @property
+    def sampled(self) -> int:
+        """Tokens that are trained on."""
+        return sum(len(request.sampled) for request in self.requests)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a model failed in it: it says nothing of the policy."""
+        return isinstance(self.run.failure, BackendError) or any(
+            thread.finish == "error" for thread in self.run.tree
+        )
+
+
+class Rollouts:
+    """Runs a method on problems by their prompts, in an event loop of its own.
+
+    Any method is a rollout. It must sample as the trainer computes: at temperature 1, from the
+    whole distribution. Raises UsageError for a method that samples otherwise, and for two problems
+    with the same prompt.
+    """
+
+    def __init__(
+        self,
+        method: Controller,
+        backends: Mapping[str, Backend],
+        items: Iterable[Item],
+        *,
+        budget: Budget | None = None,
+        role: str = "policy",
+        concurrency: int = 64,
+        tries: int = 2,
+    ) -> None:
+        check_sampling(method)
+        if concurrency < 1:
+            raise UsageError(f"concurrency must be 1 or more, got {concurrency}")
+        if tries < 1:
+            raise UsageError(f"tries must be 1 or more, got {tries}")
+        self.method, self.backends, self.budget, self.role = method, backends, budget, role
+        self.tries = tries
+        """How often a problem is put to a model that fails."""
+        self.retried = 0
+        """Runs that were done again since a model failed."""
+        self._concurrency = concurrency
+        self._items: dict[str, Item] = {}
+        for item in items:
+            other = self._items.setdefault(question_id(item.prompt), item)
+            if other is not item:
+                raise UsageError(f"the problems {other.id} and {item.id} have the same prompt")
+        self._runner = asyncio.Runner()
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The problems."""
+        return [*self._items.values()]
+
+    def run(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
+        """One rollout for each prompt, also where it comes several times.
+
+        Raises UsageError for a prompt that is none of the problems', and for what would be wrong
+        in every run.
+        """
+        unknown = [prompt for prompt in prompts if question_id(prompt) not in self._items]
+        if unknown:
+            raise UsageError(f"no problem has the prompt {unknown[0]!r}")
+        return self._runner.run(self._all(prompts, seed))
+
+    def do(self, work: Any) -> Any:
+        """Await something in the loop in which the backends live."""
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        """End the loop; the backends stay."""
+        self._runner.close()
+
+    async def _all(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
+        seats = asyncio.Semaphore(self._concurrency)
+
+        async def one(place: int, prompt: Prompt) -> Rollout:
+            async with seats:
+                return await self._one(self._items[question_id(prompt)], f"{seed}/{place}")
+
+        return await asyncio.gather(*(one(*pair) for pair in enumerate(prompts)))
+
+    async def _one(self, item: Item, seed: str) -> Rollout:
+        for attempt in range(self.tries):
+            run = await solve(
+                self.method,
+                item.prompt,
+                self.backends,
+                budget=self.budget,
+                scorers=dict(scorers_of(item, self.backends)),
+                seed=f"{seed}/{attempt}" if attempt else seed,
+            )
+            if isinstance(run.failure, UsageError):
+                raise run.failure
+            rollout = Rollout(item, run, self.role)
+            if not rollout.failed:
+                return rollout
+            self.retried += attempt + 1 < self.tries
+        return rollout
+
+
+def check_sampling(method: Controller) -> None:
+    """Raise UsageError if a method, or one inside it, does not sample from the model itself.
+
+    The engine records log-probabilities at temperature 1 over the whole vocabulary. Of tokens drawn
+    from anything else they are not those of the sampler, and the update would be off-policy.
+    """
+    for at, each in nested(method):
+        for name in each.__dataclass_fields__:
+            sampling = getattr(each, name)
+            if not isinstance(sampling, SamplingParams):
+                continue
+            plain = SamplingParams(temperature=1.0)
+            wrong = [
+                f"{at}{name}.{key}={getattr(sampling, key):g}, not {getattr(plain, key):g}"
+                for key in ("temperature", "top_p", "top_k", "min_p")
+                if getattr(sampling, key) != getattr(plain, key)
+            ]
+            if wrong:
+                raise UsageError(
+                    f"rollouts must be sampled as they are trained on: {', '.join(wrong)}"
+                )
