@@ -258,6 +258,29 @@ def sft_command(asked: Train, tables: Values) -> int:
     return 0
 
 
+@command(train_app, "grpo", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
+def grpo_command(asked: Train, tables: Values) -> int:
+    """Train a model by reinforcement on runs of a method.
+
+    For example: reason train grpo apr_countdown --out runs/grpo. A folder that holds a part of the
+    same training is gone on with. KEY=VALUE sets any key of the recipe: width=2 grpo.max_steps=50.
+    """
+    with extra("rl"):
+        from rl.grpo_recipe import Plan
+        from rl.grpo_run import train_grpo
+        from rl.recipe import recipe_file
+
+    out = asked.out
+    if out is None:
+        raise UsageError("where to? give --out DIR")
+    own = {field.name for field in fields(Train)}
+    given = {name: value for name, value in tables.items() if name not in own}
+    plan = Plan.of(merge(read_toml(recipe_file(asked.recipe)), given))
+    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
+        train_grpo(plan, out, terminal())
+    return 0
+
+
 def main() -> None:
     """Entry point of the `reason` command."""
     app(prog_name="reason")

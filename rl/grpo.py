@@ -6,9 +6,9 @@ and three methods are ours: where completions come from, what is weighed, and ho
 are computed, every token once.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,30 +21,7 @@ from rl.masks import arguments, guard, implementation, register
 from rl.rewards import Reward
 from rl.rollouts import Rollout, Rollouts
 from rl.sampler import Sampler
-
-
-@dataclass(frozen=True, slots=True)
-class TreeOptions:
-    """What this trainer adds to TRL's options."""
-
-    weighting: Literal["tokens", "sequences"] = "tokens"
-    """Whether every token of a rollout weighs the same, or every sequence, as in APR's training
-    (with loss_type="grpo": the mean over sequences of the mean over their tokens)."""
-    correction: float = 2.0
-    """Cap of the importance weight of a token, trainer's over sampler's probability, which corrects
-    for a sampler that computes otherwise (truncated importance sampling); 0 for none."""
-    row_tokens: int = 16384
-    """Tokens of a packed row."""
-    attention: str = ""
-    """What the model is set to; by default "tree", on a GPU "flex_attention"."""
-    mask_truncated: bool = False
-    """Whether what was cut off by its length or the budget is not trained on."""
-
-    def __post_init__(self) -> None:
-        if self.row_tokens < 1:
-            raise ValueError(f"row_tokens must be 1 or more, got {self.row_tokens}")
-        if self.correction and self.correction < 1:
-            raise ValueError(f"correction must be 0, or 1 or more, got {self.correction:g}")
+from rl.tree_options import TreeOptions
 
 
 class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -64,7 +41,8 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.rollouts, self.sampler = rollouts, sampler
         self.options = options or TreeOptions()
         self._active: list[Rollout] = []
-        self._sent = -1
+        self._sent, self._broken = -1, 0
+        self._calls: Counter[tuple[str, int]] = Counter()
         functions = [_for_trl(name, reward) for name, (reward, _) in rewards.items()]
         super().__init__(
             *args, reward_funcs=functions, rollout_func=TreeGRPOTrainer._rolled_out, **more
@@ -116,6 +94,18 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             "env_mask": [mask or [0] for _, _, mask in spoken],
             "rollout": self._active,
         }
+
+    def _check(self, rollouts: Sequence[Rollout]) -> None:
+        """A step without a rollout that worked teaches nothing, and several are no accident."""
+        broken = all(rollout.failed for rollout in rollouts)
+        self._broken = self._broken + 1 if broken else 0
+        if self._broken >= self.options.patience:
+            raise TrainingError(
+                f"every rollout of {self._broken} steps in a row failed, the last with: "
+                f"{rollouts[-1].run.error or 'a thread that failed'}; the last checkpoint in "
+                f"{self.args.output_dir} stands: mend the model's server, then the same command "
+                "goes on from there"
+            )
 
     def _count(self, rollouts: Sequence[Rollout]) -> None:
         """Figures of the runs, beside those that TRL keeps."""
@@ -217,7 +207,8 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                     fused_lm_head=True,
                 )
             logps.append(out.log_probs[0, row.source])
-            entropies.append(out.entropy[0, row.source])
+            if entropy:
+                entropies.append(out.entropy[0, row.source])
 
         def spread(values: list[Tensor]) -> Tensor:
             if not rows:  # nobody said anything

@@ -24,10 +24,11 @@ from reason.ledger import Ledger
 from reason.run import Trajectory
 from reason.tree import ThreadTree
 from reason.types import Result, SamplingParams
-from rl.grpo import TreeGRPOTrainer, TreeOptions
+from rl.grpo import TreeGRPOTrainer
 from rl.requests import Request
 from rl.rewards import correctness
 from rl.rollouts import Rollout, Rollouts
+from rl.tree_options import TreeOptions
 from tests.rl_models import VOCABULARY, model, one_by_one
 
 SHIPPED = Path("reason/models/countdown-apr")

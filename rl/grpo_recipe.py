@@ -1,0 +1,152 @@
+"""What a GRPO run is made of: TOML with the method's keys on top, as in an evaluation, and tables
+for TRL (`[grpo]`), for the packed rows (`[tree]`) and for rewards (`[rewards]`, a weight each)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from math import isfinite
+from typing import Any
+
+from controllers.methods import method_named
+from eval.item import Item
+from eval.tasks import Countdown, parse_tasks, task_of
+from reason.config import Values, build, unknown_key
+from reason.errors import UsageError
+from reason.ledger import Budget
+from reason.run import Controller
+from reason.settings import method_of
+from rl.rewards import Reward, reward_named
+from rl.tree_options import TreeOptions
+
+OURS = {
+    "output_dir": "it is --out",
+    "report_to": "it is the key report_to of the recipe",
+    "seed": "it is the key seed of the recipe",
+    "temperature": "rollouts are sampled at 1",
+    "use_vllm": "rollouts are the engine's",
+}
+"""Keys of TRL's configuration that a recipe does not set, and why."""
+
+
+@dataclass(frozen=True)
+class GrpoRecipe:
+    """The keys of a recipe beside those of the method, its budget and the three tables."""
+
+    controller: str = "apr"
+    model: str = "countdown-apr"
+    """What is trained: a model that ships, or a path or name for transformers."""
+    task: str = "countdown4"
+    """Problems to learn from: the training part of a Countdown task, or a data set."""
+    problems: int = 2000
+    problems_seed: int = 0
+    seed: int = 0
+    concurrency: int = 64
+    """Rollouts at the same time."""
+    threads: int = 1
+    """Of torch, on a CPU."""
+    dtype: str = "float32"
+    report_to: str = "none"
+    """wandb, trackio, tensorboard, or none."""
+    evaluate_every: int = 0
+    """Steps between evaluations on held-out problems; 0 for none."""
+    evaluate_task: str = ""
+    """What they are of; by default the task."""
+    evaluate_limit: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "concurrency", "threads", "evaluate_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.evaluate_every < 0:
+            raise ValueError(f"evaluate_every must be 0 or more, got {self.evaluate_every}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, read and checked."""
+
+    recipe: GrpoRecipe
+    tables: Values
+    method: Controller
+    budget: Budget
+    rewards: Mapping[str, tuple[Reward, float]]
+    tree: TreeOptions
+    grpo: Values
+
+    @classmethod
+    def of(cls, tables: Values) -> "Plan":
+        """Raises UsageError for a key that nothing has, and for a value that cannot be."""
+        below = {name: tables.get(name, {}) for name in ("grpo", "tree", "rewards")}
+        for name, table in below.items():
+            if not isinstance(table, Mapping):
+                raise UsageError(f"{name} has keys of its own: give {name}.KEY=VALUE")
+        rest = {name: value for name, value in tables.items() if name not in below}
+        own = {f.name for f in fields(GrpoRecipe)}
+        recipe = build(GrpoRecipe, {k: v for k, v in rest.items() if k in own})
+        chosen = method_named(recipe.controller)
+        method, budget = method_of(GrpoRecipe, rest, chosen, method_named)
+        return cls(
+            recipe,
+            rest,
+            method,
+            budget,
+            _weights(below["rewards"]),
+            build(TreeOptions, below["tree"], at="tree."),
+            _settings(below["grpo"]),
+        )
+
+    def problems(self, grammar: str) -> list[Item]:
+        """What is learnt from, for a model of that grammar."""
+        (asked,) = _one(parse_tasks(self.recipe.task))
+        task = task_of(asked.name)
+        if isinstance(task, Countdown):
+            if task.split != "test":
+                raise UsageError(
+                    f"{asked.name} is held out to measure with: learn from countdown{task.numbers}"
+                )
+            task = replace(task, split="train")
+        return [*task.items(self.recipe.problems, self.recipe.problems_seed, grammar)]
+
+
+def _one(tasks: list[Any]) -> list[Any]:
+    if len(tasks) != 1:
+        raise UsageError(f"one task to learn from, got {len(tasks)}")
+    return tasks
+
+
+def _weights(table: Mapping[str, Any]) -> dict[str, tuple[Reward, float]]:
+    found = {}
+    for name, weight in (table or {"correctness": 1.0}).items():
+        try:
+            number = float(weight)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not isfinite(number):
+            raise UsageError(f"rewards.{name} must be a weight, got {weight!r}")
+        found[name] = (reward_named(name), number)
+    return found
+
+
+def _settings(table: Mapping[str, Any]) -> Values:
+    """The keys of GRPOConfig, as its own types."""
+    from trl import GRPOConfig
+
+    known = {field.name: field for field in fields(GRPOConfig)}
+    for name, why in OURS.items():
+        if name in table:
+            raise UsageError(f"grpo.{name} is not for a recipe: {why}")
+    unknown_key(table, known.keys() - OURS.keys(), "grpo.")
+    return {name: _typed(name, value, known[name].default) for name, value in table.items()}
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """A word of the command line as what TRL's default is; TOML has types of its own."""
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

@@ -1,0 +1,131 @@
+"""`reason train grpo`: recipes, a run on the model that ships, and one that is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+
+import pytest
+
+from reason.config import read_toml
+from reason.errors import UsageError
+from rl.grpo_recipe import Plan
+from tests.console import reason
+
+RECIPES = ("apr_countdown", "pgrpo_countdown")
+SMALL = (
+    "task=countdown3",
+    "problems=24",
+    "width=2",
+    "sampling.max_tokens=200",
+    "grpo.num_generations=4",
+    "grpo.per_device_train_batch_size=8",
+    "grpo.gradient_accumulation_steps=2",
+    "grpo.save_steps=1",
+)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_can_be_carried_out(name: str) -> None:
+    plan = Plan.of({**read_toml(Path("rl/recipes") / f"{name}.toml"), "problems": 3})
+    assert len(plan.problems("countdown")) == 3
+    assert plan.grpo["max_steps"] == 100
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"grpo": {"lr": 1}}, "unknown key grpo.lr"),
+        ({"grpo": {"temperature": 0.5}}, "grpo.temperature is not for a recipe: rollouts are"),
+        ({"grpo": 3}, "grpo has keys of its own"),
+        ({"tree": {"weighing": "tokens"}}, "did you mean weighting"),
+        ({"tree": {"row_tokens": 0}}, "row_tokens must be 1 or more, got 0"),
+        ({"rewards": {"speed": 1.0}}, "no reward is called 'speed'"),
+        ({"rewards": {"correctness": "much"}}, "rewards.correctness must be a weight, got 'much'"),
+        ({"controller": "ape"}, "no controller is called 'ape'"),
+        ({"wdith": 2}, "did you mean width"),
+        ({"problems": 0}, "problems must be 1 or more"),
+    ],
+)
+def test_recipes_that_cannot_be(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Plan.of(tables)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("countdown4_target", "held out to measure with"), ("countdown3,countdown4", "one task")],
+)
+def test_what_is_not_learnt_from(task: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Plan.of({"task": task}).problems("countdown")
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The log, without what the clock says; of a step that was done twice, the last."""
+    found = {}
+    for line in (folder / "log.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        for name in ("step_time", "train_runtime"):
+            row.pop(name, None)
+        found[row["step"], "reward" in row] = row
+    return [found[key] for key in sorted(found)]
+
+
+def command(out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "reason.cli", "train", "grpo", "apr_countdown", *SMALL, *more,
+            "--out", str(out)]  # fmt: skip
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
+    more = ("grpo.max_steps=4", "evaluate_every=2", "evaluate_limit=12")
+    whole = subprocess.run(command(tmp_path / "a", *more), capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    log = tmp_path / "b" / "log.jsonl"
+    process = subprocess.Popen(
+        command(tmp_path / "b", *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 300
+        while not (tmp_path / "b" / "checkpoints" / "checkpoint-2").is_dir():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(log.read_text().splitlines()) < len(rows(tmp_path / "a"))
+    again = subprocess.run(command(tmp_path / "b", *more), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "going on from" in again.stdout
+    curve = rows(tmp_path / "a")
+    assert [row["step"] for row in curve if "reward" in row] == [1, 2, 3, 4]
+    assert [row["step"] for row in curve if "reward" not in row] == [0, 2, 4]
+    assert rows(tmp_path / "b") == curve
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+    assert (tmp_path / "b" / "curves.png").stat().st_size > 10_000
+    # What came out is a model like any other.
+    found = reason(
+        "eval", "countdown3", "--limit", "4", "-b", f"hf:{tmp_path / 'b' / 'model'}",
+        "--out", str(tmp_path / "e"),
+    )  # fmt: skip
+    assert found.exit_code == 0, found.stderr
+    # Another recipe does not go on with it.
+    other = reason(
+        "train", "grpo", "apr_countdown", *SMALL, "width=4", "--out", str(tmp_path / "b")
+    )
+    assert other.exit_code == 2 and "controller.width (2 there, 4 now)" in other.stderr
+
+
+def test_mistakes() -> None:
+    assert "give --out DIR" in reason("train", "grpo", "apr_countdown").stderr
+    done = reason("train", "grpo", "nothing", "--out", "x")
+    assert done.exit_code == 2 and "apr_countdown.toml" in done.stderr
+    done = reason("train", "grpo", "apr_countdown", "sampling.temperature=0.5", "--out", "/tmp/x")
+    assert done.exit_code == 2 and "sampling.temperature=0.5, not 1" in done.stderr
