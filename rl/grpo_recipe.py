@@ -9,13 +9,14 @@ from typing import Any
 from controllers.methods import method_named
 from eval.item import Item
 from eval.tasks import Countdown, parse_tasks, task_of
-from reason.config import Values, build, unknown_key
+from reason.config import Values, build
 from reason.errors import UsageError
 from reason.ledger import Budget
 from reason.run import Controller
 from reason.settings import method_of
 from rl.rewards import Reward, reward_named
 from rl.tree_options import TreeOptions
+from rl.trl_config import settings
 
 OURS = {
     "output_dir": "it is --out",
@@ -75,9 +76,11 @@ class Plan:
     @classmethod
     def of(cls, tables: Values) -> "Plan":
         """Raises UsageError for a key that nothing has, and for a value that cannot be."""
+        from trl import GRPOConfig
+
         below = {name: tables.get(name, {}) for name in ("grpo", "tree", "rewards")}
-        for name, table in below.items():
-            if not isinstance(table, Mapping):
+        for name in ("tree", "rewards"):
+            if not isinstance(below[name], Mapping):
                 raise UsageError(f"{name} has keys of its own: give {name}.KEY=VALUE")
         rest = {name: value for name, value in tables.items() if name not in below}
         own = {f.name for f in fields(GrpoRecipe)}
@@ -91,7 +94,7 @@ class Plan:
             budget,
             _weights(below["rewards"]),
             build(TreeOptions, below["tree"], at="tree."),
-            _settings(below["grpo"]),
+            settings(GRPOConfig, below["grpo"], OURS, "grpo"),
         )
 
     def problems(self, grammar: str) -> list[Item]:
@@ -124,29 +127,3 @@ def _weights(table: Mapping[str, Any]) -> dict[str, tuple[Reward, float]]:
             raise UsageError(f"rewards.{name} must be a weight, got {weight!r}")
         found[name] = (reward_named(name), number)
     return found
-
-
-def _settings(table: Mapping[str, Any]) -> Values:
-    """The keys of GRPOConfig, as its own types."""
-    from trl import GRPOConfig
-
-    known = {field.name: field for field in fields(GRPOConfig)}
-    for name, why in OURS.items():
-        if name in table:
-            raise UsageError(f"grpo.{name} is not for a recipe: {why}")
-    unknown_key(table, known.keys() - OURS.keys(), "grpo.")
-    return {name: _typed(name, value, known[name].default) for name, value in table.items()}
-
-
-def _typed(name: str, value: Any, default: Any) -> Any:
-    """A word of the command line as what TRL's default is; TOML has types of its own."""
-    if not isinstance(value, str) or isinstance(default, str):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value

@@ -27,6 +27,7 @@ from rl.grpo import TreeGRPOTrainer
 from rl.grpo_recipe import Plan
 from rl.rollouts import Rollouts
 from rl.sampler import Embedded
+from rl.trl_config import configured
 
 DEFAULTS = {
     "per_device_train_batch_size": 16,
@@ -219,18 +220,17 @@ def _described(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _arguments(plan: Plan, folder: Path) -> GRPOConfig:
+def _arguments(plan: Plan, folder: Path) -> Any:
     recipe, on_gpu = plan.recipe, torch.cuda.is_available()
     given = {**DEFAULTS, "bf16": False, "use_cpu": not on_gpu, **plan.grpo}
-    try:
-        return GRPOConfig(
-            output_dir=str(folder / "checkpoints"),
-            seed=recipe.seed,
-            report_to=[] if recipe.report_to == "none" else [recipe.report_to],
-            **given,
-        )
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"grpo: {error}") from error
+    return configured(
+        GRPOConfig,
+        "grpo",
+        output_dir=str(folder / "checkpoints"),
+        seed=recipe.seed,
+        report_to=[] if recipe.report_to == "none" else [recipe.report_to],
+        **given,
+    )
 
 
 def _last(folder: Path) -> Path | None:
