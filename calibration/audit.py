@@ -169,7 +169,7 @@ def _rate(chunks: Sequence[Decision], rate: float, held: Sample | None, seed: in
         independent = band(len(held), len(chunks), rate)
         above = held.scores > Reference(held.scores).threshold(rate)
         effective = clustering(above, held.questions).effective
-        clustered = band(effective, found.effective, rate)
+        clustered = band(len(held), found.effective, rate, effective)
     return Rate(
         len(chunks),
         len(set(questions)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.conformal import rank
+from calibration.conformal import expected
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -83,19 +83,21 @@ def bootstrap(rejected: ArrayLike, questions: Sequence[str], seed: int = 0) -> I
     return float(low), float(high)
 
 
-def band(n: float, chunks: float, rate: float) -> Interval:
+def band(n: int, chunks: float, rate: float, effective: float | None = None) -> Interval:
     """Where the share of so many exchangeable chunks lies in 95 of 100 runs, each with a
     calibration of n: quantiles of the BetaBinomial (conformal), by the number of chunks.
 
     A binomial would be too narrow, since the calibration is a draw as well. For clustered chunks,
-    give the effective numbers of both.
+    give the `effective` numbers of both: the threshold, and with it the mean, is that of all n, the
+    spread that of as many independent scores.
     """
     from scipy import stats  # slow to import
 
-    held, judged = max(int(n), 0), max(int(chunks), 1)
-    k = rank(held, rate)
-    if k == 0 or k > held:
-        return (1.0, 1.0) if k == 0 else (0.0, 0.0)
-    chances = stats.betabinom(judged, held + 1 - k, k).pmf(np.arange(judged + 1))
+    judged, mean = max(int(chunks), 1), expected(n, rate)
+    if mean in (0.0, 1.0):
+        return mean, mean
+    weight = (n if effective is None else min(effective, n)) + 1
+    law = stats.betabinom(judged, mean * weight, (1 - mean) * weight)
+    chances = law.pmf(np.arange(judged + 1))
     low, high = np.searchsorted(np.cumsum(chances), EDGES)  # scipy's ppf takes a hundredfold
     return int(low) / judged, int(high) / judged

@@ -42,7 +42,7 @@ class Judge(Protocol):
 
     def judge(self, score: float, *, turn: int, length: int, question: str, u: float) -> Judgement:
         """Of the chunk with that score: its turn from 0 on, its tokens, the question's id, and u
-        in [0, 1), which breaks ties (conformal.tie_break).
+        in [0, 1), which breaks ties.
 
         Raises UsageError for a question that the mode cannot judge.
         """
@@ -99,7 +99,7 @@ def check_unseen(sample: Sample, question: str, seen: bool) -> None:
 def check_draw(u: float) -> None:
     """Raises ValueError for what cannot break a tie."""
     if not 0 <= u < 1:
-        raise ValueError(f"u must be in 0..1, without the 1, got {u}: conformal.tie_break draws it")
+        raise ValueError(f"u must be in 0..1, without the 1, got {u}: Engine.chance draws it")
 
 
 def decide(reference: Reference, score: float, rate: float, u: float, group: str) -> Judgement:

@@ -57,7 +57,8 @@ class PaperRule:
         if not rejected:
             below, _ = self.reference.place(score)
             p, share = (n + 1 - below) / (n + 1), below / n if n else None
-            rejected = share is not None and share >= self.percentile
+            # without a calibration, a rate of 1 rejects all the same
+            rejected = not self.percentile if share is None else share >= self.percentile
         k = max(int(np.ceil(self.percentile * n - SLACK)), 0)
         threshold = float(self.reference.values[k - 1]) if n and k else -np.inf if n else np.inf
         return Judgement(p, threshold, rejected, "turn 0", rate, n, share)

@@ -87,6 +87,10 @@ SCORES: Mapping[str, Callable[[Chunk], float]] = {
 }
 
 
+OF_LOGPROBS = ("perplexity", "likelihood", "tail_confidence")
+"""Those that take the log-probabilities of the chunk's tokens and nothing else."""
+
+
 def score_named(name: str) -> Callable[[Chunk], float]:
     """The score of that name. Raises UsageError naming those that exist."""
     return choose("score", name, SCORES)

@@ -43,16 +43,34 @@ class WeightedRule:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        text = shortage(len(self.sample), self.mode.rate)
-        return (text,) if text else ()
+        """Turns of the sample whose scores weigh too little in all for anything to be rejected."""
+        rate = self.mode.rate
+        weighed = {
+            turn: self._reference(turn).total for turn in np.unique(self.sample.turns).tolist()
+        }
+        light = [turn for turn, total in weighed.items() if 1 / total > rate + conformal.SLACK]
+        if text := shortage(len(self.sample), rate):
+            return (text,)
+        if not light or not 0 < rate < 1:
+            return ()
+        first = light[0]
+        return (
+            f"scores around turn {first} count as {weighed[first] - 1:.1f} of their weight, and a "
+            f"rate of {rate:g} needs {1 / rate - 1:.1f}: nothing is rejected there, nor at "
+            f"{len(light) - 1} other turns; calibrate on more questions, choose a higher rate, or "
+            "a decay nearer to 1",
+        )
+
+    def _reference(self, turn: int) -> conformal.Weighted:
+        weights = self.mode.decay ** np.abs(self.sample.turns - turn).astype(float)
+        return conformal.Weighted(self.sample.scores, weights)
 
     def start(self) -> "WeightedRule":
         return self
 
     def judge(self, score: float, *, turn: int, length: int, question: str, u: float) -> Judgement:
         check_unseen(self.sample, question, self.mode.seen)
-        weights = self.mode.decay ** np.abs(self.sample.turns - turn).astype(float)
-        reference = conformal.Weighted(self.sample.scores, weights)
+        reference = self._reference(turn)
         return decide_weighted(reference, score, self.mode.rate, u, f"around turn {turn}")
 
 

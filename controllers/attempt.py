@@ -30,7 +30,8 @@ class Attempting:
     """Tokens after which the thinking is ended and the solution asked for; 0: when it ends. Of
     attempts by a method, that is the method's own matter."""
     solution_tokens: int = 2048
-    """Most tokens of a solution, once the thinking has ended."""
+    """Most tokens of a solution once the thinking was ended; without `thinking`,
+    `sampling.max_tokens` bounds both."""
     width: int = 4
     """For models trained on it: first steps that an attempt searches."""
     syntax: str = "tags"
@@ -79,8 +80,10 @@ class Attempting:
                 return await self.attempt(engine, syntax, call)
             problem = problems[call.id]
             found = await reach(engine, syntax, call, self.sampling, self.chain, problem)
-            text = written(engine, engine.tree[found.thread])
-            return Attempt(syntax.solution(text), found.answer, found.thread)
+            last = engine.tree[found.thread]
+            return Attempt(
+                _solution(engine, syntax, last, written(engine, last)), found.answer, last.id
+            )
 
         for call in calls:
             engine.note(call, CALL, {"round": number, "kind": "attempt"})
@@ -105,4 +108,11 @@ class Attempting:
             if turn.finish == "length" or turn.stopped_at in syntax.thought_ends:
                 await engine.generate(call, self.sampling.but(max_tokens=most))
         text = engine.excerpt(call, start).text
-        return Attempt(syntax.solution(text), syntax.answer(text), call.id)
+        return Attempt(_solution(engine, syntax, call, text), syntax.answer(text), call.id)
+
+
+def _solution(engine: Engine, syntax: Syntax, thread: Thread, text: str) -> str | None:
+    """What is to be seen of a thread that wrote `text`: nothing while it is still thinking, also
+    where its thought was begun by the prompt."""
+    thinking = syntax.thinking(engine.excerpt(thread, 0).text)
+    return None if thinking else syntax.solution(text)

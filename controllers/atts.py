@@ -6,6 +6,7 @@ The model of the run drafts, the one with the role `target` scores and takes ove
 """
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +15,9 @@ from typing import Any, ClassVar, Literal
 
 from calibration.catalog import mode_at, refuses_known
 from calibration.folds import Folding
-from calibration.judging import Judge, Judgement
+from calibration.judging import Judge, Judgement, Rule, check_unseen
 from calibration.sample import Sample
-from calibration.scores import Chunk, score_named
+from calibration.scores import OF_LOGPROBS, Chunk, score_named
 from calibration.store import Calibration, check_identity, load
 from controllers.chain import Chain
 from controllers.gates import Gate, Slots
@@ -80,26 +81,45 @@ class AsyncScaling:
         for name, least in (("n", 1), ("turns", 1), ("draft_slots", 0), ("target_slots", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        if self.score not in OF_LOGPROBS:
+            raise ValueError(
+                f"score must be {', '.join(OF_LOGPROBS[:-1])} or {OF_LOGPROBS[-1]}, got "
+                f"{self.score!r}: models give log-probabilities of drafted tokens and no more"
+            )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"rate must be in 0..1, a share of the chunks, got {self.rate}")
 
     @cached_property
     def judge(self) -> Judge | Folding:
         """Decides for all runs of this method."""
+        return self._rule.start()
+
+    @cached_property
+    def _rule(self) -> Rule:
         mode = mode_at(self.mode, self.rate, seen=self.force)
         if not self.calibration and 0 < self.rate < 1:
             raise UsageError(
                 f"rate {self.rate:g} needs a calibration: make one with reason calibrate and give "
                 "calibration=FILE"
             )
-        sample = self._loaded.sample if self._loaded else Sample.of([], [])
-        return mode.fit(sample).start()
+        return mode.fit(self._loaded.sample if self._loaded else Sample.of([], []))
 
     def judged_by(self, judge: Judge | Folding) -> "AsyncScaling":
         """The same method with another judge, such as one that is still being calibrated."""
         copy = replace(self)
         copy.__dict__["judge"] = judge
         return copy
+
+    def asked(self, data: str) -> "AsyncScaling":
+        """The same method for questions of that data, which is held against the calibration."""
+        copy = replace(self)
+        copy.__dict__["data"] = data
+        return copy
+
+    @cached_property
+    def data(self) -> str | None:
+        """What the questions are of, where that is known."""
+        return None
 
     @cached_property
     def _drafts(self) -> Slots:
@@ -118,7 +138,9 @@ class AsyncScaling:
             for role, sampling in samplings.items()
             for name in ("temperature", "top_p", "top_k", "min_p", "max_tokens")
         }
-        for name in ("mode", "rate", "rejected", "width", "syntax"):
+        for role, sampling in samplings.items():
+            found[f"{role}.stop"] = json.dumps([*sampling.stop, *sampling.stop_token_ids])
+        for name in ("mode", "rate", "rejected", "width", "syntax", "turns"):
             found[name] = getattr(self, name)
         return found
 
@@ -130,13 +152,17 @@ class AsyncScaling:
         if self._loaded is None:
             return ()
         draft, target = (models or {}).get("policy"), (models or {}).get("target")
+        conditions = self.conditions() if models else {}  # then it has its syntax, too
+        known = self._loaded.identity.config.get("turns", 0)
+        if isinstance(known, int) and self.turns <= known:
+            conditions.pop("turns", None)  # of fewer turns, all are there
         return check_identity(
             self._loaded,
             draft=name_of(draft) if draft else None,
             target=name_of(target) if target else None,
             data=data,
             score=self.score,
-            config=self.conditions() if models else None,  # then it has its syntax, too
+            config=conditions,
             force=self.force,
         )
 
@@ -163,11 +189,14 @@ class AsyncScaling:
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax, judge = syntax_of(self.syntax), self.judge
-        score_named(self.score)
         check_target(engine)
         infos = {role: engine.backends[role].info for role in ("policy", "target")}
         question = question_id(prompt)
-        warnings = [*self.unfit(infos), *self._known_already(question)]
+        if question in self.refused:
+            check_unseen(self._rule.sample, question, seen=False)
+        warnings = [*self.unfit(infos, self.data), *self._known_already(question)]
+        if "_rule" in self.__dict__:  # its judge is its own
+            warnings += self._rule.warnings
         asked = syntax.serial(prompt, self.width)
         root = engine.open(asked)
         gate = Gate(self.n if self.synchronous else 0)

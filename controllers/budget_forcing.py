@@ -46,13 +46,20 @@ class BudgetForcing:
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
-        last, said = await self._think(engine, syntax, root, 0, 0)
+        last, said = await self._think(engine, syntax, root, 0, 0, root.length)
         return Result(syntax.answer(engine.excerpt(last, said).text), last.id)
 
     async def _think(
-        self, engine: Engine, syntax: Syntax, thread: Thread, thought: int, waited: int
+        self,
+        engine: Engine,
+        syntax: Syntax,
+        thread: Thread,
+        thought: int,
+        waited: int,
+        first: int,
     ) -> tuple[Thread, int]:
-        """Write to the end; the thread that ends it, and at which of its tokens the answer begins.
+        """Write to the end; the thread that ends it, and at which of its tokens the answer begins:
+        of one that thinks without marks, `first`, where all of it does.
 
         `thought` is how many tokens of thinking precede it.
         """
@@ -79,11 +86,11 @@ class BudgetForcing:
             after = engine.fork(thread, kept, continues=True)
             engine.append(after, more)
             try:
-                return await self._think(engine, syntax, after, thought, waited + 1)
+                return await self._think(engine, syntax, after, thought, waited + 1, first)
             finally:
                 engine.join(thread, [after])
         if turn.stopped_at not in syntax.thought_ends:
-            return thread, begun
+            return thread, first
         await self._answer(engine, thread)
         return thread, kept
 

@@ -59,9 +59,11 @@ class Chain:
         if replace:
             self.mine = self._cut(self.mine, self._before)
             theirs = self._theirs = self._cut(theirs, self._their_before)
-        elif self.engine.unended(theirs) < theirs.length:  # to go on behind an end of sequence
-            self.mine = self._cut(self.mine, self.engine.unended(self.mine))
-            theirs = self._theirs = self._cut(theirs, self.engine.unended(theirs))
+        else:  # to go on behind an end of sequence
+            if (kept := self.engine.unended(self.mine)) < self.mine.length:
+                self.mine = self._cut(self.mine, kept)
+            if (kept := self.engine.unended(theirs)) < theirs.length:
+                theirs = self._theirs = self._cut(theirs, kept)
         self.engine.join(theirs, [self.mine])  # it has waited for the draft
         before = theirs.length
         try:
@@ -91,8 +93,10 @@ class Chain:
 
     def _copy(self, source: Thread, to: Thread, start: int, end: int) -> None:
         """Add tokens `start` to `end` of one thread's context to the other."""
-        if start == end:
+        same = self.engine.same_tokens(source.model, to.model)
+        if not same:  # its end of sequence is none of the other model's, and no text
+            end = min(end, self.engine.unended(source))
+        if start >= end:
             return
         piece = self.engine.excerpt(source, start, end)
-        same = self.engine.same_tokens(source.model, to.model)
         self.engine.append(to, [piece] if same else piece.text)

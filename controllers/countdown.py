@@ -43,7 +43,8 @@ class CountdownSyntax:
         return f"<bos> <sub> {task.message} <go>"
 
     def block(self, text: str) -> int:
-        return 0  # these models write nothing else in a turn that ends with a spawn
+        # These models write nothing else in a turn that spawns; what is no spawn stays.
+        return 0 if self.tasks(text) else len(text)
 
     def tasks(self, text: str) -> list[Task]:
         found = re.findall(rf"({_STEP}) <spawn> (\d+(?: \d+)*?)(?= {_STEP} <spawn>| <join>)", text)
@@ -107,6 +108,9 @@ class CountdownSyntax:
 
     def verdict(self, text: str) -> int | None:
         return None
+
+    def thinking(self, text: str) -> bool:
+        return False  # a search is read by whoever refines it
 
     def conclusion(self, text: str) -> str:
         return "<ans>"

@@ -149,6 +149,10 @@ class Syntax(Protocol):
         """What it said: 0 for the first, 1 for the second; None if that cannot be read."""
         ...
 
+    def thinking(self, text: str) -> bool:
+        """Whether a thought that nobody is to see is open at the end of `text`, all of a thread."""
+        ...
+
     def conclusion(self, text: str) -> str:
         """What to add to `text`, all of a thread so far, to end its thinking; then it answers."""
         ...

@@ -114,7 +114,11 @@ class ParallelDistillRefine(Attempting):
             lambda call: self.attempt(engine, syntax, call, self.workspace), [call]
         )
         engine.join(root, [call])
-        return found.solution if found else None
+        said = found.solution if found else None
+        if said and engine.measure(root, said) > self.workspace:
+            engine.note(call, "left out", {"summary": engine.measure(root, said)})
+            return None
+        return said
 
     async def _picked(
         self,

@@ -150,9 +150,11 @@ class TagSyntax:
         named, closed, _ = found.partition("</better>")
         return {"A": 0, "B": 1}.get(named.strip()) if opened and closed else None
 
+    def thinking(self, text: str) -> bool:
+        return text.rfind("<think>") > text.rfind("</think>")
+
     def conclusion(self, text: str) -> str:
-        thinking = text.rfind("<think>") > text.rfind("</think>")
-        return "\n</think>\n\n" if thinking else "\n\nFinal answer: \\boxed{"
+        return "\n</think>\n\n" if self.thinking(text) else "\n\nFinal answer: \\boxed{"
 
     def more(self, thought: str) -> str | None:
         return "Wait" if "<think>" in thought else "\n\nWait"

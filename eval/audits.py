@@ -14,6 +14,7 @@ from calibration.table import terminal
 from controllers.atts import DECISION
 from eval.folder import read_json
 from eval.trees import NAME, read_trees
+from eval.withheld import digest
 from reason.errors import UsageError
 from reason.events import Noted
 
@@ -43,6 +44,12 @@ def audit_folder(folder: Path, file: Path | None, console: Console, json: bool) 
         )
     used = file or (Path(method["calibration"]) if method.get("calibration") else None)
     calibration = load(used) if used else None
+    known = config.get("calibrations", {}).get("root")
+    if used and not file and known not in (None, digest(used)):
+        raise UsageError(
+            f"{used} is not the calibration any more that {folder} was decided by: give that one "
+            "with --out, or evaluate anew"
+        )
     found = audit(decisions, method["rate"], calibration.sample if calibration else None)
     plots = draw(found, folder / "audit")
     if json:

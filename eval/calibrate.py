@@ -10,8 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from calibration.catalog import mode_at
-from calibration.conformal import shortage
+from calibration.catalog import mode_at, refuses_known
 from calibration.folds import Folding
 from calibration.judging import Mode
 from calibration.store import Calibration, Identity, save
@@ -23,6 +22,7 @@ from eval.tasks import Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
 from reason.errors import UsageError
+from reason.events import Closed, Event
 from reason.keys import Calibrate
 from reason.ledger import Budget
 from reason.run import solve
@@ -64,7 +64,7 @@ class Calibrating:
         return self.asked.out or Path("runs") / f"calibration-{self.task.title}.json"
 
     async def go(self, models: Mapping[str, Backend], console: Console) -> int:
-        """Run, keep the scores, and say what they are good for."""
+        """Run, keep the scores, and say what they are good for; 1 if a model failed anywhere."""
         asked, info = self.asked, models["policy"].info
         if "target" not in models:
             raise UsageError("which model takes over? give it as backends.target=SPEC")
@@ -74,11 +74,14 @@ class Calibrating:
         prompts = _different(list(drawn))
         mode = _mode(method)
         folding = Folding(mode, list(prompts), method.n, asked.folds, asked.seed)
-        await self._run(method.judged_by(folding), prompts, folding, models, console)
+        lost = await self._run(method.judged_by(folding), prompts, folding, models, console)
 
         sample = folding.sample
         if not len(sample):
-            raise UsageError("no draft got a score: do both models answer? try reason ask -c atts")
+            why = f": {lost[0]}" if lost else ""
+            raise UsageError(
+                f"no draft got a score{why}; do both models answer? try reason ask -c atts"
+            )
         identity = Identity(
             draft=name_of(info),
             target=name_of(models["target"].info),
@@ -96,10 +99,13 @@ class Calibrating:
             "unscored": folding.unscored,
             "warnings": [*mode.fit(sample).warnings],
         }
-        if short := shortage(len(sample), method.rate):
-            found["warnings"].append(short)
+        if lost:
+            found["warnings"].append(
+                f"a model failed in {len(lost)} threads, the first time with: {lost[0]}; the "
+                "scores until then are kept"
+            )
         _show(found, method.rate, console, asked.json)
-        return 0
+        return 1 if lost else 0
 
     async def _run(
         self,
@@ -108,31 +114,46 @@ class Calibrating:
         folding: Folding,
         models: Mapping[str, Backend],
         console: Console,
-    ) -> None:
-        """All questions at once, since all of them go on turn by turn together."""
+    ) -> list[str]:
+        """All questions at once, since all of them go on turn by turn together; what threads failed
+        of."""
         columns = (
             TextColumn("calibrating"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
+        lost: list[str] = []
         quiet = self.asked.json or not console.is_terminal
         with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
             bar = progress.add_task("", total=len(prompts))
 
+            def watch(event: Event) -> None:
+                if isinstance(event, Closed) and event.finish == "error":
+                    lost.append(event.detail)
+
             async def one(question: str, prompt: Prompt) -> None:
                 try:
                     seed = f"{self.asked.seed}/{question}"
-                    run = await solve(method, prompt, models, budget=self.budget, seed=seed)
-                    if run.failure is not None:
+                    run = await solve(
+                        method, prompt, models, budget=self.budget, seed=seed, sinks=[watch]
+                    )
+                    if isinstance(run.failure, UsageError):  # it would be that of every question
                         raise run.failure
                 finally:
                     folding.gone(question)
                     progress.advance(bar)
 
-            async with asyncio.TaskGroup() as group:
-                for question, prompt in prompts.items():
-                    group.create_task(one(question, prompt))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for question, prompt in prompts.items():
+                        group.create_task(one(question, prompt))
+            except ExceptionGroup as raised:
+                mistakes, bugs = raised.split(UsageError)
+                if mistakes is None or bugs is not None:
+                    raise
+                raise mistakes.exceptions[0] from None  # one is as good as all of them
+        return lost
 
 
 def _different(items: Sequence[Item]) -> dict[str, Prompt]:
@@ -141,6 +162,11 @@ def _different(items: Sequence[Item]) -> dict[str, Prompt]:
 
 
 def _mode(method: AsyncScaling) -> Mode:
+    if not refuses_known(method.mode) and method.mode != "paper":
+        raise UsageError(
+            f"mode={method.mode} judges questions by scores of their own, which other questions do "
+            f"not give: calibrate with mode=pooled and run with mode={method.mode} force=true"
+        )
     if method.mode == "paper":
         raise UsageError(
             "mode=paper calibrates on first turns, which any mode collects: calibrate with "

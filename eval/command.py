@@ -25,7 +25,14 @@ from eval.progress import ProgressLine, percent
 from eval.report import table
 from eval.runner import evaluate
 from eval.tasks import Asked, task_of
-from eval.withheld import calibrated_on, check_unknown, identified, without
+from eval.withheld import (
+    calibrated_on,
+    check_unknown,
+    digests,
+    identified,
+    told,
+    without,
+)
 from reason.backends.base import Backend
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -107,6 +114,7 @@ async def evaluate_command(
         known = calibrated_on(calibration)
         items, config["without"] = without(items, known, calibration), identified(known)
     check_unknown(controller, items)
+    controller = told(controller, task.title)
     if exclude_unreadable:
         items = [item for item in items if not item.refusal]
     title = f"{task.title} · {titled(controller)}"
@@ -188,6 +196,7 @@ def resolve(
     problems_seed: int = 0,
 ) -> dict[str, Any]:
     """Everything that the results depend on, as config.json holds it; a limit of null is none."""
+    used = {"calibrations": found} if (found := digests(controller)) else {}
     limits = {f.name: getattr(budget, f.name) for f in fields(budget)}
     return {
         "task": task,
@@ -207,6 +216,7 @@ def resolve(
             }
             for role, backend in backends.items()
         },
+        **used,
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calibration.store import load
@@ -9,7 +10,7 @@ from controllers.atts import AsyncScaling
 from controllers.question import question_id
 from eval.item import Item
 from reason.errors import UsageError
-from reason.run import Controller, nested
+from reason.run import Controller, nested, within
 
 
 def calibrated_on(file: Path) -> frozenset[str]:
@@ -32,6 +33,30 @@ def without(items: Sequence[Item], questions: frozenset[str], file: Path) -> lis
             "calibrate on fewer"
         )
     return left
+
+
+def told(method: Controller, data: str) -> Controller:
+    """The method, and those inside it, told what the questions are of."""
+    inner = {name: told(each, data) for name, each in within(method).items()}
+    method = replace(method, **inner) if inner else method
+    return method.asked(data) if isinstance(method, AsyncScaling) else method
+
+
+def digest(file: Path) -> str:
+    """Of what a file holds. Raises UsageError if it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+
+
+def digests(method: Controller) -> dict[str, str]:
+    """A digest of each calibration that the method uses, by the place of what uses it."""
+    return {
+        at or "root": digest(Path(each.calibration))
+        for at, each in nested(method)
+        if isinstance(each, AsyncScaling) and each.calibration
+    }
 
 
 def check_unknown(method: Controller, items: Sequence[Item]) -> None:

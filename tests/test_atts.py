@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import replace
 from math import isnan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from calibration.judging import Judgement
 from calibration.modes import Pooled
 from calibration.sample import Sample
+from calibration.store import Calibration, Identity, save
 from controllers.atts import AsyncScaling
 from controllers.question import question_id
 from reason.backends.scripted import ScriptedBackend
@@ -308,6 +310,8 @@ def test_more_is_rejected_at_a_higher_rate(scores: list[float], data: Any) -> No
         ({"turns": 0}, "turns must be 1 or more, got 0"),
         ({"rate": 1.2}, r"rate must be in 0..1, a share of the chunks, got 1.2"),
         ({"target_slots": -1}, "target_slots must be 0 or more, got -1"),
+        ({"score": "best"}, "score must be perplexity, likelihood or tail_confidence, got 'best'"),
+        ({"score": "margin"}, "log-probabilities of drafted tokens and no more"),
     ],
 )
 def test_what_cannot_be(knobs: dict[str, Any], words: str) -> None:
@@ -315,8 +319,87 @@ def test_what_cannot_be(knobs: dict[str, Any], words: str) -> None:
         AsyncScaling(**knobs)
 
 
-def test_unknown_modes_and_scores_are_named() -> None:
+def test_unknown_modes_are_named() -> None:
+    done = run(replace(ATTS, mode="best"), writer("d"), others={"target": writer("T")})
+    assert isinstance(done.failure, UsageError) and "turn" in str(done.failure)
+
+
+def test_an_end_of_sequence_is_no_text_for_another_tokenizer() -> None:
+    """The draft's end is cut before the target reads, scores and goes on."""
+    draft = ScriptedBackend(lambda context, params: "half done$", chunk=64, model="d")
+    draft.info = replace(draft.info, ends=(ord("$"),))
+    target = ScriptedBackend(
+        lambda context, params: "more \\boxed{7}", chunk=64, words=True, model="T"
+    )
+    done = run(replace(ATTS, n=1, turns=1, rate=1.0, sampling=SamplingParams(max_tokens=99)), draft,
+               others={"target": target})  # fmt: skip
+    (theirs,) = [thread for thread in done.tree if thread.model == "target"]
+    assert theirs.text == "half donemore \\boxed{7}" or theirs.text == "half done more \\boxed{7}"
+    assert "$" not in theirs.text
+    last = done.tree[done.result.thread] if done.result else done.tree.root
+    assert "$" not in draft.decode(last.ids)
+    assert done.result and done.result.answer == "7"
+    note = next(note for note in done.tree.notes if note.name == "decision")
+    assert note.value["length"] == 2  # "half" and "done"
+
+
+def kept_calibration(folder: Path, method: AsyncScaling, known: list[str]) -> str:
+    identity = Identity("d", "T", "some data", config=method.conditions())
+    rows = [(1.0 + place / 10, question, 0, 8) for place, question in enumerate(known)]
+    save(Calibration(identity, Sample.of(*map(list, zip(*rows, strict=True)))), folder / "c.json")
+    return str(folder / "c.json")
+
+
+OTHERS = [f"{number:016x}" for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"turns": 2}, None),
+        ({"turns": 9}, "of the turns 4 and is used with 9"),
+        ({"sampling": SAMPLING.but(stop=(".",))}, "draft.stop"),
+        ({"sampling": SAMPLING.but(stop_token_ids=(3,))}, "target.stop"),
+    ],
+)
+def test_a_calibration_is_of_one_pipeline(
+    tmp_path: Path, change: dict[str, Any], said: str | None
+) -> None:
+    method = replace(ATTS, rate=0.5)
+    file = kept_calibration(tmp_path, method, OTHERS)
     others = {"target": writer("T")}
-    for knobs, words in (({"mode": "best"}, "turn"), ({"score": "best"}, "perplexity")):
-        done = run(replace(ATTS, **knobs), writer("d"), others=others)
-        assert isinstance(done.failure, UsageError) and words in str(done.failure)
+    done = run(replace(method, calibration=file, **change), writer("d"), others=others)
+    if said is None:
+        assert done.failure is None and done.warnings == ()
+    else:
+        assert said in str(done.failure)
+    forced = run(
+        replace(method, calibration=file, force=True, **change), writer("d"), others=others
+    )
+    assert bool(forced.warnings) == bool(said) and forced.failure is None
+
+
+def test_questions_and_data_of_a_calibration(tmp_path: Path) -> None:
+    method = replace(ATTS, rate=0.5)
+    others = {"target": writer("T")}
+    prompt = run(replace(ATTS, n=1, turns=1), writer("d"), others=others).prompt
+    file = kept_calibration(tmp_path, method, [question_id(prompt), *OTHERS])
+    method = replace(method, calibration=file)
+    done = run(method, writer("d"), others=others)
+    assert isinstance(done.failure, UsageError) and "is one of the 9 questions" in str(done.failure)
+    assert done.ledger.total_tokens == 0  # refused before anything is paid for
+    forced = run(replace(method, force=True), writer("d"), others=others)
+    assert forced.warnings == (
+        "the question is one of those of the calibration, whose chunks are no longer comparable "
+        "with it: the rate of rejections may be any",
+    )
+    other = run(replace(method, force=True).asked("other data"), writer("d"), others=others)
+    assert "of the data 'some data' and is used with 'other data'" in other.warnings[0]
+
+
+def test_a_calibration_that_rejects_nothing_says_so(tmp_path: Path) -> None:
+    method = replace(ATTS, rate=0.05)
+    file = kept_calibration(tmp_path, method, OTHERS)
+    done = run(replace(method, calibration=file), writer("d"), others={"target": writer("T")})
+    assert "a rate of 0.05 needs 19: its threshold is infinite" in done.warnings[0]

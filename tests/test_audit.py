@@ -94,6 +94,15 @@ def test_the_band_is_that_of_the_beta_binomial() -> None:
     assert (band(8, 50, 0.1), band(8, 50, 1.0)) == ((0, 0), (1, 1))
 
 
+def test_a_clustered_calibration_widens_the_band_and_does_not_move_it() -> None:
+    """The threshold is that of all scores, however few questions they are of."""
+    plain, few, fewer = (band(100, 200, 0.1, e) for e in (None, 8, 2))
+    assert fewer[0] <= few[0] < plain[0] < 0.1 < plain[1] < few[1] <= fewer[1]
+    assert band(100, 200, 0.1, 100) == band(100, 200, 0.1, 500) == plain
+    law = stats.betabinom(200, expected(100, 0.1) * 9, (1 - expected(100, 0.1)) * 9)
+    assert few == pytest.approx(tuple(law.ppf((0.025, 0.975)) / 200))
+
+
 def split_rates(by_question: bool, repeats: int = 400) -> Array:
     """100 questions x 16 chunks each time anew; half calibrates, the other is judged."""
     rng = np.random.default_rng(0)

@@ -52,6 +52,14 @@ def test_a_chain_that_thinks_long_enough_is_left_alone() -> None:
     assert done.tree.critical_path == done.ledger.total_tokens == len("<think>7 + 7</think>") + 10
 
 
+def test_an_answer_before_the_chain_was_sent_on_counts_where_there_are_no_marks() -> None:
+    script, _ = chain("so \\boxed{7}", " that seems right.")
+    done = run(BudgetForcing(at_least=40, waits=1), script)
+    assert done.result == Result("7", "0.0")
+    script, _ = chain("so \\boxed{7}", " no: \\boxed{8}")
+    assert run(BudgetForcing(at_least=40, waits=1), script).result == Result("8", "0.0")
+
+
 def test_a_chain_that_ends_too_early_is_sent_on_without_its_end() -> None:
     script, asked = chain(
         "<think>It is 13.</think>", ", 7 + 6 is 13, 7 + 7 is 14.</think>", "\\boxed{14}"

@@ -1,19 +1,26 @@
 """Calibrating on the run itself, and what is done with the scores: on the models that ship."""
 
 import asyncio
+import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from calibration.folds import Folding
 from calibration.judging import Judgement
 from calibration.modes import ByTurn, Pooled
 from calibration.sample import Sample
 from calibration.store import load
-from reason.errors import UsageError
+from eval.calibrate import Calibrating
+from reason.backends.scripted import ScriptedBackend
+from reason.errors import BackendError, UsageError
+from reason.keys import Calibrate
 from tests.console import reason
 
 PAIR = ("--backend", "countdown-draft", "backends.target=countdown-apr")
@@ -212,6 +219,21 @@ def test_questions_of_the_calibration_are_left_out(calibrated: Path, tmp_path: P
     assert warned == asked(tmp_path / "d") - asked(tmp_path / "b") and len(warned) == 12
 
 
+def test_a_calibration_that_was_made_anew_is_another(calibrated: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_bytes(calibrated.read_bytes())
+    settings = (*PAIR, *KNOBS, "-c", "atts", f"calibration={file}", "--out", str(tmp_path / "run"))
+    done = reason("eval", "countdown3", *settings, "--limit", "2")
+    assert done.exit_code == 0, done.stderr
+    file.write_text(file.read_text().replace('"rows": [', '"rows":  ['))
+    again = reason("eval", "countdown3", *settings, "--limit", "3")
+    assert again.exit_code == 2 and "calibrations.root" in again.stderr
+    audited = reason("calibrate", "--audit", str(tmp_path / "run"))
+    assert audited.exit_code == 2 and "is not the calibration any more" in audited.stderr
+    told = reason("calibrate", "--audit", str(tmp_path / "run"), "--out", str(calibrated))
+    assert told.exit_code == 0, told.stderr
+
+
 def test_nothing_is_left_to_ask(calibrated: Path, tmp_path: Path) -> None:
     settings = (*PAIR, "problems_seed=1", "--limit", "12", f"without={calibrated}")
     done = reason("eval", "countdown3", *settings, "--out", str(tmp_path / "a"))
@@ -233,6 +255,57 @@ def test_other_data_and_questions_of_the_calibration_are_refused(
     assert "2 of the 2 questions are among the 12 of the calibration" in same.stderr
 
 
+def failing(after: float) -> ScriptedBackend:
+    """A target that breaks when it has scored so many drafts."""
+    scored = 0
+
+    class Breaking(ScriptedBackend):
+        async def score(self, ids: Sequence[int], start: int) -> list[float]:
+            nonlocal scored
+            scored += 1
+            if scored > after:
+                raise BackendError("the server is gone")
+            return [-0.1 * (scored % 7)] * (len(ids) - start)
+
+    return Breaking(lambda context, params: "never", chunk=64, model="target")
+
+
+SHORT = {"n": 2, "turns": 2, "rate": 0.5, "sampling": {"max_tokens": 4}}
+
+
+@pytest.mark.parametrize(("after", "code"), [(9, 1), (float("inf"), 0)])
+def test_scores_until_a_model_fails_are_kept(tmp_path: Path, after: float, code: int) -> None:
+    out = tmp_path / "c.json"
+    asked = Calibrate(task="countdown3", limit=6, out=out)
+    calibrating = Calibrating.of(asked, dict(SHORT))
+    draft = ScriptedBackend(lambda context, params: "more and more", chunk=64, model="draft")
+    shown = Console(file=io.StringIO(), width=200)
+    models = {"policy": draft, "target": failing(after)}
+    assert asyncio.run(calibrating.go(models, shown)) == code
+    assert len(load(out).sample) == min(after, 24)
+    said = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert ("a model failed in" in said and "the server is gone" in said) == bool(code)
+
+
+def test_what_is_wrong_in_every_run_is_said_once(tmp_path: Path) -> None:
+    calibrating = Calibrating.of(Calibrate(task="countdown3", limit=6), dict(SHORT))
+    draft = ScriptedBackend(lambda context, params: "more and more", chunk=64, model="draft")
+    target = failing(9)
+    target.info = replace(target.info, scores=False)
+    with pytest.raises(UsageError, match="the target target returns no log-probabilities"):
+        asyncio.run(calibrating.go({"policy": draft, "target": target}, Console(quiet=True)))
+
+
+def test_without_a_score_nothing_is_kept(tmp_path: Path) -> None:
+    asked = Calibrate(task="countdown3", limit=6, out=tmp_path / "c.json")
+    calibrating = Calibrating.of(asked, dict(SHORT))
+    draft = ScriptedBackend(lambda context, params: "more and more", chunk=64, model="draft")
+    models = {"policy": draft, "target": failing(0)}
+    with pytest.raises(UsageError, match="no draft got a score: the server is gone; do both"):
+        asyncio.run(calibrating.go(models, Console(quiet=True)))
+    assert not (tmp_path / "c.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -243,6 +316,8 @@ def test_other_data_and_questions_of_the_calibration_are_refused(
         (("countdown3", "width=x"), "width must be an integer, got 'x'"),
         (("countdown3", "folds=1"), "folds must be from 2"),
         (("countdown3", "mode=paper"), "mode=pooled"),
+        (("countdown3", "mode=question"), "run with mode=question force=true"),
+        (("countdown3", "score=margin"), "score must be perplexity"),
         (("--audit", "nowhere"), "nowhere holds no evaluation"),
     ],
 )

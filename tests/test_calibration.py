@@ -81,6 +81,23 @@ def test_paper_counts_strictly_below_and_breaks_no_ties() -> None:
     assert Paper().fit(Sample.of([], [])).warnings == ("the calibration has no scores of turn 0",)
 
 
+def test_without_a_calibration_paper_rejects_all_at_a_rate_of_1_only() -> None:
+    empty = Sample.of([], [])
+    for percentile in (0.0, 0.6):
+        assert judged(Paper(percentile).fit(empty), 3.0).rejected == (percentile == 0.0)
+
+
+def test_weights_that_are_too_light_for_the_rate_are_told_of() -> None:
+    """1,600 scores of the first turn and one of the twelfth, where they hardly count."""
+    held = Sample.of([1.0] * 1600 + [1.0], [f"q{i}" for i in range(1601)], [0] * 1600 + [12])
+    rule = WeightedByTurn(rate=0.3).fit(held)
+    assert not judged(rule, 99.0, turn=12).rejected
+    (said,) = rule.warnings
+    assert said.startswith("scores around turn 12 count as 1.4 of their weight") and "2.3" in said
+    assert WeightedByTurn(rate=0.3, decay=1).fit(held).warnings == ()
+    assert WeightedByTurn(rate=0).fit(held).warnings == ()
+
+
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode_rejects_what_is_not_finite_and_any_at_a_rate_of_1(name: str) -> None:
     mode = MODES[name]
@@ -103,7 +120,7 @@ def test_a_question_of_the_calibration_is_refused_unless_allowed(name: str) -> N
     if name in ("paper", "question"):
         rule.start().judge(1.0, turn=0, length=0, question="q3", u=0.5)
         return
-    with pytest.raises(UsageError, match=r"'q3' is one of the 40 questions .* seen=true"):
+    with pytest.raises(UsageError, match=r"'q3' is one of the 40 questions .* seen=True"):
         rule.start().judge(1.0, turn=0, length=0, question="q3", u=0.5)
     allowed = MODES[name](seen=True).fit(sample())
     allowed.start().judge(1.0, turn=0, length=0, question="q3", u=0.5)

@@ -17,7 +17,7 @@ from eval.tasks import countdown_item
 from reason.backends.scripted import ScriptedBackend
 from reason.errors import BackendError, UsageError
 from reason.run import Trajectory
-from reason.types import Result, SamplingParams
+from reason.types import Prompt, Result, SamplingParams
 from reason.virtual import VirtualLoop
 from tests.oracle import oracle
 from tests.runs import Run, run
@@ -72,6 +72,39 @@ def test_calls_of_every_distiller(distil: Distiller, calls: int) -> None:
     assert len(model.asked) == 29 + calls
     assert done.result and done.result.answer == str(28 + calls)
     assert not any("secret" in context for context in model.asked), "thinking was passed on"
+
+
+class Opening(ScriptedBackend):
+    """A model whose chat template begins the thought, as those of reasoning models do."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        return super().encode(prompt) + ([] if isinstance(prompt, str) else self._encode("<think>"))
+
+
+def test_a_thought_that_the_prompt_began_and_nobody_ended_is_not_passed_on() -> None:
+    asked: list[str] = []
+
+    def script(context: str, params: SamplingParams) -> str:
+        asked.append(context)
+        return "secret " * 20
+
+    sampling = SamplingParams(max_tokens=30)
+    done = run(replace(SR, rounds=2, sampling=sampling), Opening(script, chunk=64))
+    assert len(asked) == 3 and done.result and done.result.answer is None
+    assert not any("secret" in context for context in asked)
+
+
+def test_a_summary_that_does_not_fit_the_workspace_is_left_out() -> None:
+    model = Model()
+    long = replace(PDR, rounds=(2,), distil="global_summary", workspace=8)
+    done = ask(long, model)
+    assert {"summary": len("a SUMMARY")} in [
+        n.value for n in done.tree.notes if n.name == "left out"
+    ]
+    assert not any("SUMMARY" in context for context in model.asked)
+    fits = Model()
+    ask(replace(long, workspace=9), fits)
+    assert sum("SUMMARY" in context for context in fits.asked) == 1
 
 
 @pytest.mark.parametrize("distil", ["random_k", "shared_top_k", "per_sample_top_k"])

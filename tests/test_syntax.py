@@ -84,6 +84,12 @@ def test_results_well_formed_and_not(text: str, result: str | None) -> None:
     assert TAGS.result(text) == result
 
 
+def test_a_turn_without_a_readable_spawn_is_kept() -> None:
+    assert COUNTDOWN.block("1 + 2 = 3 <spawn> 24 7 8 <join>") == 0
+    for text in ("1 + 2 = 3 <join>", "", "no"):
+        assert COUNTDOWN.block(text) == len(text)
+
+
 TAG_PIECES = ("<spawn>", "</spawn>", "<task>", "</task>", "<join>", "<result>", "</result>")
 COUNTDOWN_PIECES = ("3 + 5 = 8", " <spawn> ", "24 7 8", " <join>", "<ans> ", "<ret> ", " <eos>")
 pieces = st.sampled_from([*TAG_PIECES, *COUNTDOWN_PIECES, "</think>", "\\boxed{", "}"])
