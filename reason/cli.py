@@ -11,7 +11,7 @@ from reason.command import Commands, stoppable
 from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep, Train
+from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep, Traces, Train
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import method_of
@@ -279,6 +279,14 @@ def grpo_command(asked: Train, tables: Values) -> int:
     with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
         train_grpo(plan, out, terminal())
     return 0
+
+
+@command(train_app, "traces", Traces, "[FILE.jsonl] [KEY=VALUE]", toml=False)
+def traces_command(asked: Traces, tables: Values) -> int:
+    """Make examples with parallel threads of sequential chains; any model is the teacher."""
+    from rl.traced.command import make
+
+    return make(asked, tables, terminal())
 
 
 def main() -> None:

@@ -65,6 +65,12 @@ CALIBRATION = option(
     None, "The file [runs/calibration-TASK.json]; of an audit, the calibration", metavar="FILE"
 )
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
+TEACHER = option(
+    "", "The model that divides and rewrites, as in `reason ask`", "-b", metavar="SPEC"
+)
+FROM_EVAL = option(None, "Take the right runs of that evaluation of threadweaver", metavar="DIR")
+TRACES = option(None, "Folder of steps, examples and figures", metavar="DIR")
+CHAINS = option(16, "How many chains at the same time")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
 
@@ -194,3 +200,16 @@ class Train:
 
     recipe: str = ""
     out: Path | None = FOLDER
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Keys of `reason train traces`, beside those of rl/traced/options.py."""
+
+    file: str = ""
+    from_eval: Path | None = FROM_EVAL
+    backend: str = TEACHER
+    out: Path | None = TRACES
+    seed: int = SEED
+    concurrency: int = CHAINS
+    json: bool = JSON

@@ -1,0 +1,118 @@
+"""The folder of a run of `reason train traces`.
+
+* config.json      what is made of what; a folder goes on with the same only
+* steps.jsonl      one row for each step of each item that is finished, appended at once
+* examples.jsonl   the examples, there before the row of their last step; in the order of the items
+                   once all are finished
+* statistics.json  a function of these rows
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from eval.folder import conflicts, write_json
+from reason.errors import UsageError
+from rl.traced.done import LAST, Done
+from rl.traced.example import Example
+from rl.traced.rows import Rows
+from rl.traced.statistics import Statistics, statistics
+from rl.traced.teacher import Spent
+
+
+class Folder:
+    """Rows by item and step. Raises UsageError for a folder that holds something else."""
+
+    def __init__(self, out: Path, config: Mapping[str, Any]) -> None:
+        self.out = out
+        self._steps = Rows(out / "steps.jsonl", Done)
+        self._examples: Rows[Example] | None = None
+        try:
+            self._examples = Rows(out / "examples.jsonl", Example)
+            self.done: dict[str, dict[str, Done]] = {}
+            for row in self._steps:
+                self.done.setdefault(row.id, {})[row.step] = row
+            self._settle(out / "config.json", config)
+        except BaseException:
+            self.close()
+            raise
+
+    def steps(self, id: str, digest: str) -> dict[str, Done]:
+        """What is finished of an item. Raises UsageError if it was another one then."""
+        found = self.done.get(id, {})
+        for row in found.values():
+            if row.digest != digest:
+                raise UsageError(
+                    f"{id!r} has changed since {self.out} was begun: give another folder, or the "
+                    "rows as they were"
+                )
+        return found
+
+    def finished(self, id: str) -> bool:
+        """Whether an item has become an example, or been dropped."""
+        found = self.done.get(id, {})
+        return LAST in found or any(row.drop for row in found.values())
+
+    def add(
+        self,
+        id: str,
+        step: str,
+        digest: str,
+        value: Any,
+        spent: Spent,
+        drop: tuple[str, str] | None,
+    ) -> Done:
+        """Put a finished step on record; `drop` is a reason and its detail."""
+        reason, detail = drop or (None, "")
+        row = Done(
+            id=id, step=step, digest=digest, value=value, drop=reason, detail=detail,
+            requests=spent.requests, prompt_tokens=spent.prompt_tokens,
+            sampled_tokens=spent.sampled_tokens,
+        )  # fmt: skip
+        self._steps.append(row)
+        self.done.setdefault(id, {})[step] = row
+        return row
+
+    def keep(self, example: Example) -> None:
+        """Write an example down, before the row of its last step."""
+        assert self._examples is not None
+        self._examples.append(example)
+
+    def finish(self, kept: Sequence[str], unit: str, contaminating: int) -> Statistics:
+        """Put the examples of these items into their order, and everything into figures;
+        `contaminating` is how many questions were looked for."""
+        assert self._examples is not None
+        places = {id: place for place, id in enumerate(kept)}
+        self._examples.rearrange(lambda example: places.get(example.id))
+        found = statistics(self.done, kept, unit, contaminating)
+        write_json(self.out / "statistics.json", found)
+        return found
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._steps.close()
+        if self._examples:
+            self._examples.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _settle(self, path: Path, config: Mapping[str, Any]) -> None:
+        if not path.exists():
+            if self.done:
+                raise UsageError(f"{self.out} holds steps but no config.json: give another folder")
+            write_json(path, config)
+        elif wrong := conflicts(path, config, ()):
+            raise UsageError(
+                f"{self.out} holds examples made in another way; what differs: {', '.join(wrong)}. "
+                "Give the same options to go on, or another folder."
+            )
