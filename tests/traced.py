@@ -124,7 +124,7 @@ def make(
     with Folder(out, {"seed": seed, "against": evaluations.digest}) as folder:
         pipeline = asyncio.run(work(folder))
         unit = "tokens" if student.name else "words"
-        return folder.finish(pipeline.kept, unit, evaluations.count), pipeline
+        return folder.finish(pipeline.items, pipeline.kept, unit, evaluations.count), pipeline
 
 
 if __name__ == "__main__":

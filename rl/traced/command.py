@@ -91,7 +91,7 @@ class Making:
                     pipeline = Pipeline(chains, steps, folder, line)
                     await pipeline.run(self.asked.concurrency)
                 unit = "tokens" if steps.student.name else "words"
-                found = folder.finish(pipeline.kept, unit, evaluations.count)
+                found = folder.finish(pipeline.items, pipeline.kept, unit, evaluations.count)
             return self.publish(found, pipeline.failed)
 
         return run(work(), models, self.left)
@@ -130,7 +130,7 @@ class Making:
         with Folder(self.out, self.config(evaluations, evaluation=own.source)) as folder:
             with ProgressLine(self.console, "traces", len(own.evaluation.rows)) as line:
                 kept = own.run(folder, line)
-            return self.publish(folder.finish(kept, "tokens", evaluations.count), [])
+            return self.publish(folder.finish(own.items, kept, "tokens", evaluations.count), [])
 
 
 def make(asked: Traces, tables: Values, console: Console) -> int:

@@ -7,7 +7,7 @@
 * statistics.json  a function of these rows
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,13 +79,17 @@ class Folder:
         assert self._examples is not None
         self._examples.append(example)
 
-    def finish(self, kept: Sequence[str], unit: str, contaminating: int) -> Statistics:
-        """Put the examples of these items into their order, and everything into figures;
-        `contaminating` is how many questions were looked for."""
+    def finish(
+        self, items: Iterable[str], kept: Sequence[str], unit: str, questions: int
+    ) -> Statistics:
+        """Put the examples `kept` into their order, and all that became of `items` into figures;
+        `questions` is how many of evaluations were looked for."""
         assert self._examples is not None
         places = {id: place for place, id in enumerate(kept)}
         self._examples.rearrange(lambda example: places.get(example.id))
-        found = statistics(self.done, kept, unit, contaminating)
+        found = statistics(
+            {id: self.done[id] for id in items if id in self.done}, kept, unit, questions
+        )
         write_json(self.out / "statistics.json", found)
         return found
 

@@ -53,6 +53,11 @@ class Pipeline:
             await asyncio.gather(*workers, return_exceptions=True)
 
     @property
+    def items(self) -> list[str]:
+        """Ids of the chains."""
+        return [chain.id for chain in self.chains]
+
+    @property
     def kept(self) -> list[str]:
         """Ids of the examples, in the order of the chains."""
         return [

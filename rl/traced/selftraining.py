@@ -64,6 +64,11 @@ class SelfTraining:
         """The evaluation, as a folder of examples knows it; it may be given more questions."""
         return {key: value for key, value in self.evaluation.config.items() if key not in GROWS}
 
+    @property
+    def items(self) -> list[str]:
+        """Ids of the samples."""
+        return [_id(row) for row in self.evaluation.rows]
+
     def run(self, folder: Folder, on_step: Callable[[Done], object]) -> list[str]:
         """Look at every sample that was not looked at, and say which examples are kept."""
         for row in self.evaluation.rows:
