@@ -97,10 +97,7 @@ class Rollouts:
         Raises UsageError for a prompt that is none of the problems', and for what would be wrong
         in every run.
         """
-        unknown = [prompt for prompt in prompts if question_id(prompt) not in self._items]
-        if unknown:
-            raise UsageError(f"no problem has the prompt {unknown[0]!r}")
-        return self._runner.run(self._all(prompts, seed))
+        return self._runner.run(self.gather(prompts, seed))
 
     def do(self, work: Any) -> Any:
         """Await something in the loop in which the backends live."""
@@ -110,7 +107,11 @@ class Rollouts:
         """End the loop; the backends stay."""
         self._runner.close()
 
-    async def _all(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
+    async def gather(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
+        """`run`, in an event loop that there is."""
+        unknown = [prompt for prompt in prompts if question_id(prompt) not in self._items]
+        if unknown:
+            raise UsageError(f"no problem has the prompt {unknown[0]!r}")
         seats = asyncio.Semaphore(self._concurrency)
 
         async def one(place: int, prompt: Prompt) -> Rollout:
