@@ -6,9 +6,9 @@ From the decisions of an evaluation of atts with its thread trees: every chunk's
 wrote them. A token of the draft takes one unit of time, one of the target `--cost`; a chunk is
 scored in the time of one token of the target. Without barriers a chain takes the sum of what it
 does; with them each draft, score and take-over takes as long as that of the slowest chain. Chains
-of problems are put together until there are `--chains`. The ratio is of the time until the last chain has
-ended, medians over such sets with bootstrap intervals; nothing is said of queues, or of batches
-that are slower when they are larger.
+of problems are put together until there are `--chains`. The ratio is of the time until the last
+chain has ended, medians over such sets with bootstrap intervals; nothing is said of queues, or of
+batches that are slower when they are larger.
 """
 
 import argparse
