@@ -1,5 +1,6 @@
 """Chains on their way to examples: each step, what is dropped and why, going on after a kill."""
 
+import io
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from reason.errors import BackendError, UsageError
 from reason.types import SamplingParams
@@ -17,6 +19,7 @@ from rl.traced.chain import Chain, read_chains
 from rl.traced.done import STEPS, Done
 from rl.traced.example import Example, requests_in
 from rl.traced.options import Options
+from rl.traced.progress import ProgressLine
 from rl.traced.rows import Rows
 from rl.traced.wellformed import read_blocks
 from tests.traced import LONG, chain, make, rows, teach, write
@@ -300,3 +303,29 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 def test_options_that_cannot_be(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} must be"):
         Options(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_line_tells_how_it_stands(tmp_path: Path) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    fresh: list[Done] = []
+    given = chains(tmp_path, chain("a", DIAMOND), chain("b", LINE, answer="8"))
+    make(given, tmp_path / "out", steps=fresh)
+    with ProgressLine(screen, "traces", 2) as line:
+        for row in fresh:
+            line(row)
+    written = sum(row.sampled_tokens for row in fresh)
+    assert line.status == f"1 kept · 1 dropped · {written:,} tokens written"
+    assert isinstance(screen.file, io.StringIO) and "2/2" in screen.file.getvalue()
+
+
+def test_a_file_in_order_is_left_as_it_is(tmp_path: Path) -> None:
+    given = chains(tmp_path, *rows(6))
+    make(given, tmp_path / "out")
+    before = (tmp_path / "out" / "examples.jsonl").stat().st_ino
+    make(given, tmp_path / "out")
+    assert (tmp_path / "out" / "examples.jsonl").stat().st_ino == before
+    make(given[::-1], tmp_path / "out")
+    assert [one.id for one in examples(tmp_path / "out")] == [one.id for one in given[::-1]]
+    with pytest.raises(UsageError, match="begun with 4 chains more, such as 'q2': give these too"):
+        make(given[:2], tmp_path / "out")
+    assert len(examples(tmp_path / "out")) == 6

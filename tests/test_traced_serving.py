@@ -1,7 +1,8 @@
 """Training matches serving: what examples hold is what the method asks, id by id."""
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from reason.backends.scripted import Script, ScriptedBackend
 from reason.backends.tokenizer import Tokenizer, load_tokenizer
 from reason.errors import UsageError
 from reason.run import Trajectory, solve
-from reason.types import SamplingParams
+from reason.types import Prompt, SamplingParams
 from rl.layouts import pack
 from rl.requests import requests_of
 from rl.traced import serving
@@ -177,13 +178,31 @@ def test_what_no_run_could_have_written_is_refused(wrong: Trace) -> None:
             made(wrong, student)
 
 
+@dataclass(frozen=True)
+class _Chatty:
+    """A tokenizer without a template, for which a chat is what was said in it."""
+
+    codec: Tokenizer
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+        return self.codec.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.codec.decode(ids)
+
+
 def test_a_tokenizer_that_changes_text_is_refused() -> None:
     class Shouting(Pieces):
         def decode(self, ids):  # type: ignore[no-untyped-def]
             return super().decode(ids).upper()
 
-    with pytest.raises(Unusable, match="not as served"):
+    with pytest.raises(Unusable, match=r"lost in tokens: 'think>.*became 'THINK>"):
         made(TRACE, Student("shouting", Shouting()))
+    ascii = Tokenizer(tiny.letters(ascii=True), "ascii")
+    with pytest.raises(Unusable, match="lost in tokens: 'é"):
+        made(Trace(("é",)), Student("ascii", _Chatty(ascii)))
+    assert made(Trace(("e",)), Student("ascii", _Chatty(ascii))).figures.tokens == 1
 
 
 def test_one_token_more_is_another_request() -> None:

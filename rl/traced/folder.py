@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from eval.folder import conflicts, write_json
 from reason.errors import UsageError
 from rl.traced.done import LAST, Done
@@ -21,15 +23,21 @@ from rl.traced.statistics import Statistics, statistics
 from rl.traced.teacher import Spent
 
 
+class Named(msgspec.Struct):
+    """An example of which nothing but its id is read."""
+
+    id: str
+
+
 class Folder:
     """Rows by item and step. Raises UsageError for a folder that holds something else."""
 
     def __init__(self, out: Path, config: Mapping[str, Any]) -> None:
         self.out = out
         self._steps = Rows(out / "steps.jsonl", Done)
-        self._examples: Rows[Example] | None = None
+        self._examples: Rows[Named] | None = None
         try:
-            self._examples = Rows(out / "examples.jsonl", Example)
+            self._examples = Rows(out / "examples.jsonl", Named)
             self.done: dict[str, dict[str, Done]] = {}
             for row in self._steps:
                 self.done.setdefault(row.id, {})[row.step] = row

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from reason.errors import BackendError, Unsupported
+from reason.errors import BackendError, Unsupported, UsageError
 from rl.traced.chain import Chain
 from rl.traced.done import LAST, STEPS, Done
 from rl.traced.folder import Folder
@@ -29,10 +29,16 @@ class Pipeline:
         folder: Folder,
         on_step: OnStep = lambda _: None,
     ) -> None:
-        """Raises UsageError for a chain that is not the one the folder knows by its id."""
+        """Raises UsageError for a chain that is not the one the folder knows by its id, and for
+        one that the folder knows and that is not there any more."""
         self.chains, self.steps, self.folder, self.on_step = chains, steps, folder, on_step
         for chain in chains:
             folder.steps(chain.id, chain.digest)
+        if gone := folder.done.keys() - {chain.id for chain in chains}:
+            raise UsageError(
+                f"{folder.out} was begun with {len(gone):,} chains more, such as {min(gone)!r}: "
+                "give these too, or another folder"
+            )
         self.failed: list[str] = []
         """What the teacher failed with, in this session; such chains are taken up in the next."""
         self._row = 0

@@ -62,8 +62,8 @@ class Rows(Generic[T]):
                     ) from error
                 place += len(line)
 
-    def append(self, row: T) -> None:
-        """Add a row, all of it or nothing."""
+    def append(self, row: msgspec.Struct) -> None:
+        """Add a row, all of it or nothing; it may hold more than is read again."""
         line = memoryview(_encode(row) + b"\n")
         size = len(line)
         try:
@@ -83,13 +83,18 @@ class Rows(Generic[T]):
         later stays. Nothing is appended after that. A process killed meanwhile leaves the file as
         it was."""
         places: dict[int, int] = {}
+        count = 0
         for start, row in self.placed():
+            count += 1
             if (at := order(row)) is not None:
                 places[at] = start
+        starts = [places[at] for at in sorted(places)]
+        if len(starts) == count and starts == sorted(starts):
+            return
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
             with self.path.open("rb") as file, temporary.open("wb") as new:
-                new.writelines(_at(file, (places[at] for at in sorted(places))))
+                new.writelines(_at(file, starts))
                 new.flush()
                 os.fsync(new.fileno())
                 temporary.replace(self.path)

@@ -85,7 +85,8 @@ def asked(prompt: Prompt) -> Prompt:
 
 
 def recorded(trace: Trace, prompt: Prompt, student: Student, end: End) -> list[Recorded]:
-    """What is written in each request, with the tokens it is written behind.
+    """What is written in each request, with the tokens it is written behind. Raises Unusable for
+    text that the tokenizer cannot hold.
 
     Text of one origin is cut into tokens by itself, as a runtime that puts in text and a model that
     stops at a tag leave no other choice.
@@ -96,9 +97,14 @@ def recorded(trace: Trace, prompt: Prompt, student: Student, end: End) -> list[R
     answers: list[Recorded] = []
 
     def write(behind: list[int], text: str, last: bool = False) -> list[int]:
-        ids = (*encode(text), *(stop if last else ()))
-        answers.append(Recorded(ids, context=tuple(behind)))
-        return list(ids)
+        ids = encode(text)
+        if (back := student.codec.decode(ids)) != text:
+            at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), 0)
+            raise Unusable(
+                "lost in tokens", f"{text[at : at + 40]!r} became {back[at : at + 40]!r}"
+            )
+        answers.append(Recorded((*ids, *(stop if last else ())), context=tuple(behind)))
+        return ids
 
     *turns, tail = trace.turns(form, end)
     for turn, threads in zip(turns, trace.threads(form), strict=True):
