@@ -16,6 +16,7 @@ from reason.errors import UsageError
 from reason.tree import ThreadTree
 from reason.types import SamplingParams
 from rl.requests import requests_of
+from rl.traced.chain import read_chains
 from rl.traced.contamination import Evaluations, words
 from rl.traced.example import Example, requests_in
 from rl.traced.folder import Folder
@@ -26,7 +27,7 @@ from rl.traced.statistics import Statistics
 from tests import tiny
 from tests.console import reason
 from tests.evaluation import evaluate_oracle
-from tests.traced import chain, write
+from tests.traced import chain, chatting, make, rows, write
 
 WEAVE = ThreadWeaver(syntax="countdown", sampling=SamplingParams(temperature=0.0, max_tokens=2000))
 NONE = Evaluations([])
@@ -193,6 +194,27 @@ def test_the_command_with_a_model_that_teaches_nothing(tmp_path: Path) -> None:
     assert figures["questions"] == 1
     shown = reason(*words, *limits)
     assert shown.exit_code == 1 and "dropped, analysis: cut off" in shown.stdout
+
+
+def test_the_command_with_a_teacher_behind_a_chat_api(tmp_path: Path) -> None:
+    """All the way, over HTTP: what comes out is what the same teacher gives in this process."""
+    model = tmp_path / "model"
+    model.mkdir()
+    tiny.general(model)
+    file = write(tmp_path / "chains.jsonl", [*rows(5), chain("line", [(), (1,), (2,)])])
+    words = ("train", "traces", str(file), "--out", str(tmp_path / "out"), f"tokenizer={model}")
+    with chatting() as address:
+        done = reason(*words, "-b", address)
+        assert done.exit_code == 0, done.stderr
+        own = ("train", "traces", str(file), "--out", str(tmp_path / "own"))
+        refused = reason(*own, "-b", address, "tokenizer=teacher")
+    assert "looked at          6" in done.stdout and "threads to a block" in done.stdout
+    assert refused.exit_code == 2 and "tells no token ids over this interface" in refused.stderr
+    options = Options(tokenizer=str(model))
+    make(read_chains(file), tmp_path / "here", options=options)
+    there, here = (tmp_path / name / "examples.jsonl" for name in ("out", "here"))
+    assert there.read_bytes() == here.read_bytes()
+    assert {example.kind for example in examples(tmp_path / "out")} == {"parallel", "sequential"}
 
 
 @pytest.mark.parametrize(

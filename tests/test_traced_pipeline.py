@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,34 @@ def test_a_thread_that_is_rewritten_too_much(tmp_path: Path) -> None:
     loose = Options(tokenizer="teacher", similarity=0.1)
     found, _ = make(given, tmp_path / "loose", script, options=loose)
     assert found.parallel == 1
+
+
+TWO = [(), (1,), (1,), (2, 3), (4,), (4,), (5, 6)]
+
+
+@pytest.mark.parametrize("kind", ["outlines", "edits"])
+def test_a_block_that_fails_leaves_the_others(tmp_path: Path, kind: str) -> None:
+    """One of two blocks cannot be had; with both gone, there is nothing to learn."""
+
+    def script(context: str, params: SamplingParams) -> str:
+        answer = teach(context, params)
+        asked = re.search(r"^<part[^>]*>\n.*part [56] of a", context, re.MULTILINE)
+        return "no" if f"<{kind}>" in answer and asked else answer
+
+    given = chains(tmp_path, chain("a", TWO))
+    whole, _ = make(given, tmp_path / "whole")
+    dropped, _ = make(given, tmp_path / "dropped", script)
+    step = "outlines" if kind == "outlines" else "rewriting"
+    assert dropped.dropped == {f"{step}: unparsable": 1}
+    left = Options(tokenizer="teacher", block_fails="sequential")
+    kept, _ = make(given, tmp_path / "kept", script, options=left)
+    assert (whole.blocks, kept.blocks, kept.dropped) == (2, 1, {})
+    [one] = examples(tmp_path / "kept")
+    text = "".join(piece.text for piece in one.lines[0].pieces)
+    rest = given[0].text[given[0].text.index("part 4") :]
+    assert text.endswith(rest) and text.count("<Parallel>") == 1
+    none, _ = make(given, tmp_path / "none", replacing(f"<{kind}>", "no", kind), options=left)
+    assert none.dropped == {f"{step}: unparsable": 1}
 
 
 def test_an_answer_within_a_thread_is_none(tmp_path: Path) -> None:

@@ -303,6 +303,32 @@ def test_no_thread_uses_a_sibling(count: int, seed: int, saving: int) -> None:
         end = threads[-1][1]
 
 
+def best(uses: list[tuple[int, ...]], lengths: list[int], start: int = 0) -> int:
+    """What can be saved from a step on, by trying everything."""
+    found = best(uses, lengths, start + 1) if start < len(uses) else 0
+    for end in range(start + 2, len(uses) + 1):
+        for chosen in range(2 ** (end - start - 1)):
+            cuts = [start + 1 + n for n in range(end - start - 1) if chosen >> n & 1]
+            threads = list(pairwise([start, *cuts, end]))
+            reach = [(use, a) for a, b in threads for step in range(a, b) for use in uses[step]]
+            apart = all(use < start or use >= a for use, a in reach)
+            sizes = [sum(lengths[a:b]) for a, b in threads]
+            if apart and len(threads) > 1:
+                found = max(found, sum(sizes) - max(sizes) + best(uses, lengths, end))
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 7), st.integers(0, 10**6))
+def test_no_other_blocks_save_more(count: int, seed: int) -> None:
+    rng = random.Random(seed)
+    uses = [tuple(sorted(rng.sample(range(n), min(n, rng.randint(0, 2))))) for n in range(count)]
+    lengths = [rng.randint(1, 9) for _ in uses]
+    found = blocks_of(graph(*uses), lengths, LOW)
+    sizes = [[sum(lengths[a:b]) for a, b in threads] for threads in found]
+    assert sum(sum(one) - max(one) for one in sizes) == best(uses, lengths)
+
+
 def test_paragraphs_of_a_chain() -> None:
     found = paragraphs("<think>\na\nb\n\n \n c\n\nd\n</think>\n\nso\n\nit is")
     assert found.head == "<think>\n" and found.tail == "</think>\n\nso\n\nit is"

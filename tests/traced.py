@@ -8,9 +8,13 @@ import json
 import random
 import re
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from reason.backends.scripted import Script, ScriptedBackend
 from reason.backends.tokenizer import Tokenizer
@@ -125,6 +129,59 @@ def make(
         pipeline = asyncio.run(work(folder))
         unit = "tokens" if student.name else "words"
         return folder.finish(pipeline.items, pipeline.kept, unit, evaluations.count), pipeline
+
+
+@contextmanager
+def chatting(script: Script = teach) -> Iterator[str]:
+    """The teacher behind a chat API, as a hosted model would be; its address."""
+    loop, ready = asyncio.new_event_loop(), threading.Event()
+    address: list[str] = []
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "teacher"}]})
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        turns = [f"<{m['role']}>{m['content']}</{m['role']}>" for m in body["messages"]]
+        answer = str(script("".join(turns), SamplingParams(seed=body.get("seed"))))
+        if not body.get("stream"):
+            message = {"message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+            return web.json_response({"choices": [message]})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        half = len(answer) // 2
+        for text, finish in ((answer[:half], None), (answer[half:], None), ("", "stop")):
+            event = {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
+            await response.write(f"data: {json.dumps(event)}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def start() -> web.AppRunner:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_get("/v1/models", models)
+        app.router.add_post("/v1/chat/completions", chat)
+        runner = web.AppRunner(app, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        address.append(f"openai://{host}:{port}/v1?chat=1")
+        ready.set()
+        return runner
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ class Options:
     """What makes a block."""
     similarity: float = 0.6
     """How much of a thread's words must be left after rewriting, as a share of all."""
+    block_fails: Literal["drop", "sequential"] = "drop"
+    """What becomes of a block whose outlines or threads cannot be had: the chain is dropped for it,
+    or the block stays as it was written, in one thread, beside others that can."""
     end: End = "model"
     """Who ends a block, as `end` of the method that will run."""
     sequential: float = 1.0

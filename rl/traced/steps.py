@@ -25,6 +25,8 @@ from rl.traced.wellformed import Block, read_blocks
 
 T = TypeVar("T")
 CONTAMINATED = "asked in an evaluation"
+Texts = list[tuple[str, ...] | None]
+"""Of each block the texts of its outlines or threads; None where it stays as it was written."""
 Values = Mapping[str, Any]
 """What the steps before gave, as the file of steps holds it."""
 
@@ -62,7 +64,7 @@ class Steps:
             spent,
         )
 
-    async def outlines(self, chain: Chain, before: Values, spent: Spent) -> list[tuple[str, ...]]:
+    async def outlines(self, chain: Chain, before: Values, spent: Spent) -> Texts:
         """What the threads of each block will do."""
         cut = self.cut(chain, before)
 
@@ -75,12 +77,12 @@ class Steps:
                 spent,
             )
 
-        return await _all([of(number, block) for number, block in enumerate(cut)])
+        return await self._each([of(number, block) for number, block in enumerate(cut)])
 
-    async def rewriting(self, chain: Chain, before: Values, spent: Spent) -> list[tuple[str, ...]]:
+    async def rewriting(self, chain: Chain, before: Values, spent: Spent) -> Texts:
         """The threads of each block, standing alone."""
 
-        async def of(number: int, block: "_Cut", at: int) -> str:
+        async def thread_of(number: int, block: "_Cut", at: int) -> str:
             thread = block.threads[at]
             if not at:  # nothing stands before it but what all threads see
                 return thread
@@ -92,10 +94,14 @@ class Steps:
                 spent,
             )
 
+        async def of(number: int, block: "_Cut") -> tuple[str, ...]:
+            if before["outlines"][number] is None:
+                raise Unusable("no outlines")
+            threads = range(len(block.threads))
+            return tuple(await _all([thread_of(number, block, at) for at in threads]))
+
         cut = self.cut(chain, before)
-        places = [(n, block, at) for n, block in enumerate(cut) for at in range(len(block.threads))]
-        texts = iter(await _all([of(*place) for place in places]))
-        return [tuple(next(texts) for _ in block.threads) for block in cut]
+        return await self._each([of(number, block) for number, block in enumerate(cut)])
 
     async def filter(
         self, chain: Chain, before: Values, spent: Spent, keep: Callable[[Example], object]
@@ -131,12 +137,33 @@ class Steps:
         cut = self.cut(chain, before)
         if not cut:
             return Trace((chain.text,))
+        found = zip(cut, before["outlines"], before["rewriting"], strict=True)
+        made = [(at, Block(tuple(one), tuple(two))) for at, one, two in found if two is not None]
         parts = paragraphs(chain.text)
-        edges = [0, *(at for block in cut for at in (block.first, block.end)), len(parts.parts)]
+        edges = [0, *(end for at, _ in made for end in (at.first, at.end)), len(parts.parts)]
         texts = ["".join(parts.parts[a:b]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
         texts[0], texts[-1] = parts.head + texts[0], texts[-1] + parts.tail
-        pairs = zip(before["outlines"], before["rewriting"], strict=True)
-        return Trace(tuple(texts), tuple(Block(tuple(one), tuple(two)) for one, two in pairs))
+        return Trace(tuple(texts), tuple(block for _, block in made))
+
+    async def _each(self, work: Sequence[Awaitable[tuple[str, ...]]]) -> Texts:
+        """Of every block what it became; None for one that is left as it was. Raises Unusable
+        where none is left to be done, or none may be left out."""
+        if self.options.block_fails == "drop":
+            return [*await _all(work)]
+
+        errors: dict[int, Unusable] = {}
+
+        async def done(number: int, one: Awaitable[tuple[str, ...]]) -> tuple[str, ...] | None:
+            try:
+                return await one
+            except Unusable as error:
+                errors[number] = error
+                return None
+
+        found = await _all([done(number, one) for number, one in enumerate(work)])
+        if len(errors) == len(found):
+            raise errors[0]
+        return found
 
 
 @dataclass(frozen=True)
