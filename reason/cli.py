@@ -275,7 +275,7 @@ def grpo_command(asked: Train, tables: Values) -> int:
         raise UsageError("where to? give --out DIR")
     own = {field.name for field in fields(Train)}
     given = {name: value for name, value in tables.items() if name not in own}
-    plan = Plan.of(merge(read_toml(recipe_file(asked.recipe)), given))
+    plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
     with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
         train_grpo(plan, out, terminal())
     return 0
@@ -283,7 +283,7 @@ def grpo_command(asked: Train, tables: Values) -> int:
 
 @command(train_app, "traces", Traces, "[FILE.jsonl] [KEY=VALUE]", toml=False)
 def traces_command(asked: Traces, tables: Values) -> int:
-    """Make examples with parallel threads of sequential chains; any model is the teacher."""
+    """Make threads of sequential chains, by any teacher."""
     from rl.traced.command import make
 
     return make(asked, tables, terminal())

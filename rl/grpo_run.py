@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from rich.console import Console
 from transformers import PrinterCallback, TrainerCallback
@@ -38,6 +40,8 @@ DEFAULTS = {
     "save_steps": 20,
     "save_total_limit": 2,
     "disable_tqdm": True,
+    # Ranks pack different numbers of rows: a forward pass must not wait for the others' buffers.
+    "ddp_broadcast_buffers": False,
 }
 """Of TRL's keys, where a recipe says nothing."""
 
@@ -57,8 +61,13 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
     )
     if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
         raise UsageError(f"{recipe.model} has no token for the end or none for padding: name them")
-    with checkpoint.locked(folder):
-        settle_config(folder / "config.json", _described(plan), begun=False)
+    ranks = PartialState(cpu=not torch.cuda.is_available())
+    first = ranks.is_main_process
+    console = console if first else Console(quiet=True)
+    with checkpoint.locked(folder) if first else nullcontext():
+        if first:
+            settle_config(folder / "config.json", _described(plan), begun=False)
+        ranks.wait_for_everyone()
         sampler = Embedded.of(model, tokenizer, name=recipe.model, max_batch=256)
         info = sampler.backend.info
         method = fitted(plan.method, plan.tables, info, ("verifier", "likelihood"))
@@ -81,7 +90,8 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
             options=plan.tree,
         )
         trainer.remove_callback(PrinterCallback)  # `Telling` does it
-        trainer.add_callback(Telling(trainer, plan, method, folder, console))
+        if first:
+            trainer.add_callback(Telling(trainer, plan, method, folder, console))
         last = _last(folder)
         if last:
             console.print(f"going on from {last}", markup=False, soft_wrap=True)

@@ -143,10 +143,19 @@ class Recipe:
         )
 
 
-def recipe_file(name: str) -> Path:
-    """A file, or one of the recipes that ship, by name. Raises UsageError naming those."""
+GRPO = "[grpo]"
+"""The table that a recipe of `reason train grpo` has."""
+
+
+def recipe_file(name: str, grpo: bool = False) -> Path:
+    """A file, or one of the recipes of that kind that ship, by name. Raises UsageError naming
+    those."""
     folder = files("rl").joinpath("recipes")
-    shipped = {file.name: Path(str(file)) for file in sorted(folder.iterdir(), key=str)}
+    shipped = {
+        file.name: Path(str(file))
+        for file in sorted(folder.iterdir(), key=str)
+        if (GRPO in file.read_text()) == grpo
+    }
     if Path(name).is_file():
         return Path(name)
     if f"{name.removesuffix('.toml')}.toml" in shipped:

@@ -85,7 +85,11 @@ def test_every_sweep_that_ships_can_be_foretold(name: str) -> None:
     methods = {row["cell"].partition(",")[0] for row in rows}
     ours = {"apr", "threadweaver", "pdr", "sr", "budget_forcing"}
     votes = {"self_consistency", "best_of_n", "adaptive_consistency", "confidence"}
-    expected = {"countdown_chains.toml": {"single"}, "countdown_study.toml": ours | {"single"}}
+    expected = {
+        "countdown_chains.toml": {"single"},
+        "countdown_study.toml": ours | {"single"},
+        "countdown_search.toml": {"confidence", "tournament", "beam", "self_consistency"},
+    }
     assert methods == expected.get(name, ours | votes | {"single"})
 
 

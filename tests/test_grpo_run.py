@@ -123,6 +123,26 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     assert other.exit_code == 2 and "controller.width (2 there, 4 now)" in other.stderr
 
 
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Each answers its share of the prompts; both move together."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    one = command(tmp_path / "a", "grpo.max_steps=2", "grpo.gradient_accumulation_steps=1")
+    done = subprocess.run([*launch, *one[1:]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    curve = rows(tmp_path / "a")
+    assert [row["step"] for row in curve] == [1, 2]
+    assert done.stdout.count("the model is in") == 1
+    # 2 processes x 8 rollouts of a step, as many as one process has with two micro-batches.
+    alone = subprocess.run(
+        command(tmp_path / "b", "grpo.max_steps=1"), capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+    tokens = [rows(tmp_path / name)[0]["num_tokens"] for name in "ab"]
+    assert 0.3 < tokens[0] / tokens[1] < 3
+    assert (tmp_path / "a" / "model" / "model.safetensors").exists()
+
+
 def test_mistakes() -> None:
     assert "give --out DIR" in reason("train", "grpo", "apr_countdown").stderr
     done = reason("train", "grpo", "nothing", "--out", "x")

@@ -97,6 +97,7 @@ def test_every_figure_of_an_evaluation() -> None:
         errors=1,
         in_thought=0.0,
         ungraded=0,
+        warnings={},
     )
 
 
