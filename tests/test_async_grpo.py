@@ -37,7 +37,7 @@ from rl.weight_transfer import Broadcast, ByDisk, Way, WeightTransfer
 from tests.driving import run
 from tests.oracle import oracle
 from tests.rl_models import forests, model, one_by_one
-from tests.serving import COUNTDOWN
+from tests.serving import COUNTDOWN, serving
 from tests.test_grpo import rollout_of
 
 METHOD = AdaptiveParallel(
@@ -184,14 +184,11 @@ def test_numbers_out_of_range() -> None:
         RolloutWorker(scripted(1.0), REWARDS, group=1, ahead=1)
 
 
-@pytest.fixture
-def server(countdown_server: str) -> Iterator[str]:
-    """A server that has its own weights again at the end."""
-    yield countdown_server
-    backend = SGLangBackend(countdown_server)
-    run(backend.resume())
-    run(backend.update_weights(COUNTDOWN, 0))
-    run(backend.close())
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of its own, which has other weights in the end."""
+    with serving(COUNTDOWN) as started:
+        yield started.url
 
 
 class Counting(TrainerCallback):  # type: ignore[misc]
