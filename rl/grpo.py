@@ -80,10 +80,11 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if self._sent != step:
             self.rollouts.do(self.sampler.send(self.accelerator.unwrap_model(self.model), step))
             self._sent = step
-        place = (
-            f"{self.args.seed}/{self._mode}/{step}/{self._step}/{self.accelerator.process_index}"
-        )
+        call = self._calls[self._mode, step]  # not TRL's count, which begins anew on resuming
+        self._calls[self._mode, step] += 1
+        place = f"{self.args.seed}/{self._mode}/{step}/{call}/{self.accelerator.process_index}"
         self._active = self.rollouts.run(prompts, place)
+        self._check(self._active)
         self._count(self._active)
         idle = self._tokenizer.eos_token_id
         spoken = [_spoken(rollout, self.options.mask_truncated) for rollout in self._active]

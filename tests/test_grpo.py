@@ -18,7 +18,8 @@ from trl import GRPOConfig
 from controllers.single import Single
 from eval.item import Item
 from reason.backends.hf_load import load_pair
-from reason.errors import TrainingError, UsageError
+from reason.backends.scripted import ScriptedBackend
+from reason.errors import BackendError, TrainingError, UsageError
 from reason.events import Closed, Event, Opened, Tokens
 from reason.ledger import Ledger
 from reason.run import Trajectory
@@ -257,6 +258,39 @@ def test_a_loss_that_is_no_number_ends_it(start: str, tokenizer: Any) -> None:
     given["advantages"] = given["advantages"] * math.nan
     with pytest.raises(TrainingError, match="loss became nan in step 0, on x; the last checkpoint"):
         loss_and_gradients(one, given)
+
+
+def answering(fails: int) -> tuple[Rollouts, list[str]]:
+    """Rollouts of a model that fails so many times, and what it was asked."""
+    asked: list[str] = []
+
+    def script(context: str, params: SamplingParams) -> str:
+        asked.append(context)
+        if len(asked) <= fails:
+            raise BackendError("the server is gone")
+        return "3 4 5"
+
+    items = [Item(str(n), str(n), f"{n} 3 4", lambda answer: None) for n in range(8)]
+    words = ScriptedBackend(script, words=True, model="words")
+    method = Single(sampling=SamplingParams(temperature=1.0))
+    return Rollouts(method, {"policy": words}, items, tries=2, concurrency=1), asked
+
+
+def test_a_rollout_whose_model_failed_is_done_again_and_then_left_out() -> None:
+    rollouts, asked = answering(3)
+    first, second, third = rollouts.run(["0 3 4", "1 3 4", "1 3 4"], 0)
+    assert (first.failed, second.failed, third.failed) == (True, False, False)
+    assert (rollouts.retried, len(asked)) == (2, 5)
+    with pytest.raises(UsageError, match="no problem has the prompt '9 3 4'"):
+        rollouts.run(["9 3 4"], 0)
+
+
+def test_steps_of_nothing_but_failures_end_it(start: str, tokenizer: Any) -> None:
+    one = trainer(TreeGRPOTrainer, start, tokenizer, options=TreeOptions(patience=2))
+    one.rollouts, _ = answering(99)
+    assert one._roll_out(["0 3 4"])["env_mask"] == [[0]]
+    with pytest.raises(TrainingError, match="every rollout of 2 steps in a row failed, the last"):
+        one._roll_out(["1 3 4"])
 
 
 @pytest.mark.parametrize(
