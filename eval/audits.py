@@ -44,7 +44,7 @@ def audit_folder(folder: Path, file: Path | None, console: Console, json: bool) 
         )
     used = file or (Path(method["calibration"]) if method.get("calibration") else None)
     calibration = load(used) if used else None
-    known = config.get("calibrations", {}).get("root")
+    known = config.get("calibrations", {}).get("root", {}).get("sha256")
     if used and not file and known not in (None, digest(used)):
         raise UsageError(
             f"{used} is not the calibration any more that {folder} was decided by: give that one "

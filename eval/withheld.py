@@ -50,10 +50,10 @@ def digest(file: Path) -> str:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
 
 
-def digests(method: Controller) -> dict[str, str]:
+def digests(method: Controller) -> dict[str, dict[str, str]]:
     """A digest of each calibration that the method uses, by the place of what uses it."""
     return {
-        at or "root": digest(Path(each.calibration))
+        at.rstrip(".") or "root": {"sha256": digest(Path(each.calibration))}
         for at, each in nested(method)
         if isinstance(each, AsyncScaling) and each.calibration
     }

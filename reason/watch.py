@@ -157,16 +157,21 @@ class Watch:
                 joins.append(line.parent)
             line = line.parent
         if answer:
+            seen: set[str] = set()
             for join in joins:
-                self._credit(join, clean(answer))
+                self._credit(join, clean(answer), seen)
 
-    def _credit(self, line: Line, answer: str) -> None:
+    def _credit(self, line: Line, answer: str, seen: set[str]) -> None:
+        """`seen`: two threads may have waited for each other, one after the other."""
+        if line.id in seen:
+            return
+        seen.add(line.id)
         for child in line.joined:
             words = last_words(child)
             if words and not child.continues and re.search(rf"(?<!\w){re.escape(words)}$", answer):
                 for link in chain(child):
                     self.winners.add(link.id)
-                    self._credit(link, words)
+                    self._credit(link, words, seen)
                 return
 
 

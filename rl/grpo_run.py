@@ -93,6 +93,10 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
         if first:
             trainer.add_callback(Telling(trainer, plan, method, folder, console))
         last = _last(folder)
+        steps = int(last.name.rpartition("-")[2]) if last else 0
+        if 0 < trainer.args.max_steps <= steps and (folder / "model").is_dir():
+            console.print(f"finished before: the model is in {folder / 'model'}", markup=False)
+            return
         if last:
             console.print(f"going on from {last}", markup=False, soft_wrap=True)
         trainer.train(resume_from_checkpoint=str(last) if last else None)

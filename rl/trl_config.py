@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from reason.config import Values, unknown_key
@@ -21,14 +22,22 @@ def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
         if name in table:
             raise UsageError(f"{at}.{name} is not for a recipe: {why}")
     unknown_key(table, known.keys() - ours.keys(), f"{at}.")
-    return {name: _typed(value, known[name].default) for name, value in table.items()}
+    found = {name: _typed(value, known[name].default) for name, value in table.items()}
+    for name, value in found.items():
+        default = known[name].default
+        counted = isinstance(default, int | float) and not isinstance(default, bool)
+        if counted and not (isinstance(value, int | float) and isfinite(value)):
+            raise UsageError(f"{at}.{name} must be a number, got {value!r}")
+    if found.get("max_steps", 1) == 0:
+        raise UsageError(f"{at}.max_steps must be 1 or more, or -1 for whole epochs, got 0")
+    return found
 
 
 def configured(cls: Any, at: str, **given: Any) -> Any:
     """The configuration. Raises UsageError for values that do not go together."""
     try:
         return cls(**given)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UsageError(f"{at}: {error}") from error
 
 

@@ -22,6 +22,7 @@ from reason.errors import UsageError
 from reason.run import Trajectory, solve
 from reason.types import SamplingParams
 from reason.virtual import VirtualLoop
+from reason.watch import Watch
 from tests.runs import Run, run
 
 SAMPLING = SamplingParams(temperature=0.8, max_tokens=8)
@@ -403,3 +404,13 @@ def test_a_calibration_that_rejects_nothing_says_so(tmp_path: Path) -> None:
     file = kept_calibration(tmp_path, method, OTHERS)
     done = run(replace(method, calibration=file), writer("d"), others={"target": writer("T")})
     assert "a rate of 0.05 needs 19: its threshold is infinite" in done.warnings[0]
+
+
+def test_what_is_watched_may_wait_for_each_other() -> None:
+    """Draft and target join each other, one after the other: who holds the answer is still found."""
+    watch = Watch()
+    method = chunks(n=1).judged_by(Fixed(0, 1, 2))
+    done = run(method, writer("d"), others={"target": writer("T")}, sinks=[watch])
+    assert done.result and done.result.answer
+    watch.win(done.result.thread, done.result.answer)
+    assert {"0", "0.0"} <= watch.winners

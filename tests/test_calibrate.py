@@ -144,6 +144,9 @@ def test_a_calibration_is_used_and_audited(calibrated: Path, tmp_path: Path) -> 
     assert 0.05 < found["overall"]["share"] < 0.95
     assert found["turns"]["0"]["chunks"] == 20
     assert all(Path(plot).stat().st_size for plot in found["plots"]) and len(found["plots"]) == 3
+    told = reason("report", str(tmp_path / "run"), "--out", str(tmp_path / "report"))
+    assert told.exit_code == 0, told.stderr
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
     shown = reason("calibrate", "--audit", str(tmp_path / "run"))
     assert "rejections, for a rate of 50.0%" in shown.stdout
 
@@ -227,7 +230,7 @@ def test_a_calibration_that_was_made_anew_is_another(calibrated: Path, tmp_path:
     assert done.exit_code == 0, done.stderr
     file.write_text(file.read_text().replace('"rows": [', '"rows":  ['))
     again = reason("eval", "countdown3", *settings, "--limit", "3")
-    assert again.exit_code == 2 and "calibrations.root" in again.stderr
+    assert again.exit_code == 2 and "calibrations.root.sha256" in again.stderr
     audited = reason("calibrate", "--audit", str(tmp_path / "run"))
     assert audited.exit_code == 2 and "is not the calibration any more" in audited.stderr
     told = reason("calibrate", "--audit", str(tmp_path / "run"), "--out", str(calibrated))

@@ -45,6 +45,9 @@ def test_shipped_recipes_can_be_carried_out(name: str) -> None:
         ({"grpo": {"lr": 1}}, "unknown key grpo.lr"),
         ({"grpo": {"temperature": 0.5}}, "grpo.temperature is not for a recipe: rollouts are"),
         ({"grpo": 3}, "grpo has keys of its own"),
+        ({"grpo": {"max_steps": "x"}}, "grpo.max_steps must be a number, got 'x'"),
+        ({"grpo": {"learning_rate": float("nan")}}, "grpo.learning_rate must be a number, got nan"),
+        ({"grpo": {"max_steps": 0}}, "grpo.max_steps must be 1 or more, or -1"),
         ({"tree": {"weighing": "tokens"}}, "did you mean weighting"),
         ({"tree": {"row_tokens": 0}}, "row_tokens must be 1 or more, got 0"),
         ({"rewards": {"speed": 1.0}}, "no reward is called 'speed'"),
@@ -117,6 +120,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
         "--out", str(tmp_path / "e"),
     )  # fmt: skip
     assert found.exit_code == 0, found.stderr
+    # It is finished, and said again it changes nothing.
+    third = subprocess.run(command(tmp_path / "b", *more), capture_output=True, text=True)
+    assert third.returncode == 0 and "finished before" in third.stdout
+    assert (tmp_path / "b" / "model" / "model.safetensors").read_bytes() == weights[0]
     # Another recipe does not go on with it.
     wider = [word.replace("width=2", "width=4") for word in SMALL]
     other = reason("train", "grpo", "apr_countdown", *wider, "--out", str(tmp_path / "b"))
