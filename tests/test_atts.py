@@ -407,10 +407,16 @@ def test_a_calibration_that_rejects_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_what_is_watched_may_wait_for_each_other() -> None:
-    """Draft and target join each other, one after the other: who holds the answer is still found."""
+    """Draft and target join each other in turn: who holds the answer is found all the same."""
+
+    def script(context: str, params: SamplingParams) -> str:
+        return "so \\boxed{7} <x> 7"
+
     watch = Watch()
-    method = chunks(n=1).judged_by(Fixed(0, 1, 2))
-    done = run(method, writer("d"), others={"target": writer("T")}, sinks=[watch])
-    assert done.result and done.result.answer
-    watch.win(done.result.thread, done.result.answer)
-    assert {"0", "0.0"} <= watch.winners
+    models = [ScriptedBackend(script, chunk=64, model=name) for name in ("d", "T")]
+    method = replace(ATTS, n=1, turns=2, sampling=SamplingParams(max_tokens=3))
+    method = replace(method, target_sampling=SamplingParams()).judged_by(Fixed(0))
+    done = run(method, models[0], others={"target": models[1]}, sinks=[watch])
+    assert done.result and done.result.answer == "7"
+    watch.win(done.result.thread, "7")
+    assert {"0", "0.0", "0.0.0"} <= watch.winners
