@@ -11,6 +11,7 @@ from rich.console import Console
 from reason.account import Ending, account
 from reason.backends.base import Backend
 from reason.engine import Scorer
+from reason.errors import UsageError
 from reason.journal import Sink
 from reason.ledger import Budget
 from reason.live import showing
@@ -76,6 +77,8 @@ async def ask(
             scorers=question.scorers,
             seed=seed,
         )
+        if isinstance(run.failure, UsageError):  # a mistake in the request, not of the run
+            raise run.failure
         ending = _ending(run, question)
         watch.win(ending.thread, ending.found)
         if recorder:

@@ -22,6 +22,10 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
         (["ask", " "], "nothing was asked"),
         (["aks"], "no command is called 'aks'; there is: ask, replay, eval, sweep, report"),
         ([*question, "--width", "4"], "no option is called --width; fields of a method, its "),
+        (
+            [*question, "-c", "atts"],
+            "rate 0.25 needs a calibration: make one with reason calibrate",
+        ),
         ([*question, "--width", "4"], " are given as key=value: width=4"),
         ([*question, "--budget.critical-path=4k"], " key=value: budget.critical_path=4k"),
         ([*question, "--controler", "apr"], "--controler (did you mean --controller?); "),
