@@ -52,7 +52,7 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
     Raises UsageError for a recipe that cannot be carried out and for a folder of another one,
     TrainingError where a run cannot go on; its checkpoints stand.
     """
-    recipe = plan.recipe
+    recipe, settings = plan.recipe, _arguments(plan, folder)
     torch.set_num_threads(recipe.threads)
     shipped = MODELS / recipe.model
     place = str(shipped) if shipped.is_dir() else recipe.model
@@ -81,7 +81,7 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
         )
         trainer = TreeGRPOTrainer(
             model=model,
-            args=_arguments(plan, folder),
+            args=settings,
             train_dataset=Dataset.from_dict({"prompt": [item.prompt for item in items]}),
             processing_class=tokenizer,
             rollouts=rollouts,

@@ -152,6 +152,14 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "model" / "model.safetensors").exists()
 
 
+def test_a_mistake_leaves_the_folder_free(tmp_path: Path) -> None:
+    done = reason(
+        "train", "grpo", "apr_countdown", "grpo.num_generations=1", "--out", str(tmp_path / "x")
+    )
+    assert done.exit_code == 2 and "grpo: " in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_mistakes() -> None:
     assert "give --out DIR" in reason("train", "grpo", "apr_countdown").stderr
     done = reason("train", "grpo", "nothing", "--out", "x")
