@@ -1,19 +1,30 @@
 """The keys of TRL's configurations as a recipe gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import isfinite
 from typing import Any
 
-from reason.config import Values, unknown_key
+from reason.config import Values, convert, unknown_key
 from reason.errors import UsageError
+
+CHOICES: Mapping[str, Mapping[str, tuple[str | bool, ...]]] = {
+    "GRPOConfig": {
+        "loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+        "scale_rewards": ("group", "batch", "none", True, False),
+        "importance_sampling_level": ("token", "sequence"),
+        "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    },
+    "SFTConfig": {"loss_type": ("nll", "dft", "chunked_nll")},
+}
+"""Words that TRL documents and looks at only when it trains, by configuration and key."""
 
 
 def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
     """What a table sets of the configuration `cls`, as its own types.
 
-    Raises UsageError for a key that it does not have, and for those of `ours`, which says why they
-    are not for a recipe.
+    Raises UsageError for a key that it does not have, for a value that no training takes, and for
+    the keys of `ours`, which says why they are not for a recipe.
     """
     if not isinstance(table, Mapping):
         raise UsageError(f"{at} has keys of its own: give {at}.KEY=VALUE, not {table!r}")
@@ -22,12 +33,11 @@ def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
         if name in table:
             raise UsageError(f"{at}.{name} is not for a recipe: {why}")
     unknown_key(table, known.keys() - ours.keys(), f"{at}.")
-    found = {name: _typed(value, known[name].default) for name, value in table.items()}
-    for name, value in found.items():
-        default = known[name].default
-        counted = isinstance(default, int | float) and not isinstance(default, bool)
-        if counted and not (isinstance(value, int | float) and isfinite(value)):
-            raise UsageError(f"{at}.{name} must be a number, got {value!r}")
+    words = CHOICES.get(cls.__name__, {})
+    found = {
+        name: _typed(value, known[name].default, f"{at}.{name}", words.get(name, ()))
+        for name, value in table.items()
+    }
     if found.get("max_steps", 1) == 0:
         raise UsageError(f"{at}.max_steps must be 1 or more, or -1 for whole epochs, got 0")
     return found
@@ -41,15 +51,30 @@ def configured(cls: Any, at: str, **given: Any) -> Any:
         raise UsageError(f"{at}: {error}") from error
 
 
-def _typed(value: Any, default: Any) -> Any:
-    """A word of the command line as what TRL's default is; TOML has types of its own."""
-    if not isinstance(value, str) or isinstance(default, str):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
+def _typed(value: Any, default: Any, at: str, words: Sequence[str | bool]) -> Any:
+    """A word of the command line as what TRL's default is, or one of `words`; TOML has types of its
+    own. Raises UsageError for what is neither."""
+    if words:
+        said = {str(word).lower(): word for word in words}
+        if str(value).lower() not in said:
+            raise UsageError(f"{at} must be one of {', '.join(said)}, got {value!r}")
+        return said[str(value).lower()]
+    if isinstance(default, bool):
+        return convert(bool, value, at)
+    found = _number(value) if isinstance(value, str) and not isinstance(default, str) else value
+    number = isinstance(found, int | float) and not isinstance(found, bool) and isfinite(found)
+    if isinstance(default, int | float) and not number:
+        raise UsageError(f"{at} must be a number, got {value!r}")
+    return found
+
+
+def _number(word: str) -> Any:
+    """A word where TRL's default does not tell what it stands for."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
     for kind in (int, float):
         try:
-            return kind(value)
+            return kind(word)
         except ValueError:
             continue
-    return value
+    return word
