@@ -62,7 +62,9 @@ def whole(path: Path) -> int:
     return 0
 
 
-def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
+def settle_config(
+    path: Path, config: Mapping[str, Any], begun: bool, what: str = "evaluation"
+) -> None:
     """Write the configuration into a new folder; in one that has begun, insist on the same.
 
     What is in GROWS may have become more. Raises UsageError that names every key that differs,
@@ -82,7 +84,7 @@ def settle_config(path: Path, config: Mapping[str, Any], begun: bool) -> None:
             for key, old, new in wrong
         ]
         raise UsageError(
-            f"{path.parent} holds another evaluation; what differs: {', '.join(told)}. "
+            f"{path.parent} holds another {what}; what differs: {', '.join(told)}. "
             "Give the same options to resume it, or another folder."
         )
     if there != resolved:

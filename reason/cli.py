@@ -1,4 +1,5 @@
-"""The `reason` command. The only module of this package that knows the other packages."""
+"""The `reason` command. With its part for training, the only module of this package that knows the
+others."""
 
 from dataclasses import fields
 from importlib.metadata import version
@@ -7,30 +8,16 @@ from typing import Annotated
 
 import typer
 
-from reason.command import Commands, stoppable
-from reason.config import Values, build, merge, read_toml, unknown_key
+from reason.cli_train import train_app
+from reason.command import group, stoppable
+from reason.config import Values, unknown_key
 from reason.errors import UsageError
-from reason.extras import extra
-from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep, Traces, Train
+from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import method_of
 
-
-def _typer(help: str) -> typer.Typer:
-    return typer.Typer(
-        cls=Commands,
-        help=help,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
-
-
-app = _typer("Adaptive parallel reasoning: a model works in a tree of threads.")
-train_app = _typer("Train a model.")
+app = group("Adaptive parallel reasoning: a model works in a tree of threads.")
 app.add_typer(train_app, name="train")
 
 
@@ -228,65 +215,6 @@ def calibrate_command(asked: Calibrate, tables: Values) -> int:
     console = terminal()
     models = connected(asked.backend, tables, console)
     return run(calibrating.go(models, console), models, lambda: "no score was kept")
-
-
-@command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
-def sft_command(asked: Train, tables: Values) -> int:
-    """Train a model on a recipe.
-
-    For example: reason train sft countdown --out runs/sft. A folder that holds a part of the same
-    training is gone on with. KEY=VALUE sets any key of the recipe.
-    """
-    with extra("hf"):
-        from rl.recipe import Recipe, recipe_file
-        from rl.sft import train
-
-    out = asked.out
-    if out is None:
-        raise UsageError("where to? give --out DIR")
-    own = {field.name for field in fields(Train)}
-    given = {name: value for name, value in tables.items() if name not in own}
-    recipe = build(Recipe, merge(read_toml(recipe_file(asked.recipe)), given))
-
-    def kept() -> str:
-        if not (out / "progress.json").exists():
-            return "there is no checkpoint yet"
-        return f"the last checkpoint is in {out}; the same command goes on from there"
-
-    with stoppable(kept):
-        train(recipe, out, terminal())
-    return 0
-
-
-@command(train_app, "grpo", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
-def grpo_command(asked: Train, tables: Values) -> int:
-    """Train a model by reinforcement on runs of a method.
-
-    For example: reason train grpo apr_countdown --out runs/grpo. A folder that holds a part of the
-    same training is gone on with. KEY=VALUE sets any key of the recipe: width=2 grpo.max_steps=50.
-    """
-    with extra("rl"):
-        from rl.grpo_recipe import Plan
-        from rl.grpo_run import train_grpo
-        from rl.recipe import recipe_file
-
-    out = asked.out
-    if out is None:
-        raise UsageError("where to? give --out DIR")
-    own = {field.name for field in fields(Train)}
-    given = {name: value for name, value in tables.items() if name not in own}
-    plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
-    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
-        train_grpo(plan, out, terminal())
-    return 0
-
-
-@command(train_app, "traces", Traces, "[FILE.jsonl] [KEY=VALUE]", toml=False)
-def traces_command(asked: Traces, tables: Values) -> int:
-    """Make threads of sequential chains, by any teacher."""
-    from rl.traced.command import make
-
-    return make(asked, tables, terminal())
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 from reason.errors import ReasonError, UsageError
@@ -54,6 +55,19 @@ class Commands(TyperGroup):
                 words = args[0] if args else extra.get("args") or sys.argv[1:]
                 code = _complain(_message(error, words), MISTAKE)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def group(help: str) -> typer.Typer:
+    """A group of commands that end as `Commands` says."""
+    return typer.Typer(
+        cls=Commands,
+        help=help,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
 
 
 class Stopped(Exception):

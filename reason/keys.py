@@ -65,6 +65,10 @@ CALIBRATION = option(
     None, "The file [runs/calibration-TASK.json]; of an audit, the calibration", metavar="FILE"
 )
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
+START = option("countdown-apr", "A model that ships, or a path or name for transformers")
+ROLE = option("policy", "Whose requests are learnt from")
+THREADS = option(1, "Of torch, on a CPU")
+REPORT_TO = option("none", "wandb, trackio, tensorboard or none", metavar="NAME")
 TEACHER = option(
     "", "The model that divides and rewrites, as in `reason ask`", "-b", metavar="SPEC"
 )
@@ -200,6 +204,19 @@ class Train:
 
     recipe: str = ""
     out: Path | None = FOLDER
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Keys of `reason train trees`, beside the table `sft` of TRL's configuration."""
+
+    data: str = ""
+    model: str = START
+    role: str = ROLE
+    out: Path | None = FOLDER
+    seed: int = SEED
+    threads: int = THREADS
+    report_to: str = REPORT_TO
 
 
 @dataclass(frozen=True)

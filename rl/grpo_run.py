@@ -66,7 +66,7 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
     console = console if first else Console(quiet=True)
     with checkpoint.locked(folder) if first else nullcontext():
         if first:
-            settle_config(folder / "config.json", _described(plan), begun=False)
+            settle_config(folder / "config.json", _described(plan), begun=False, what="training")
         ranks.wait_for_everyone()
         sampler = Embedded.of(model, tokenizer, name=recipe.model, max_batch=256)
         info = sampler.backend.info
@@ -95,7 +95,8 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
         last = _last(folder)
         steps = int(last.name.rpartition("-")[2]) if last else 0
         if 0 < trainer.args.max_steps <= steps and (folder / "model").is_dir():
-            console.print(f"finished before: the model is in {folder / 'model'}", markup=False)
+            said = f"finished before: the model is in {folder / 'model'}"
+            console.print(said, markup=False, soft_wrap=True)
             return
         if last:
             console.print(f"going on from {last}", markup=False, soft_wrap=True)

@@ -1,22 +1,29 @@
 """Imitation of whole runs on TRL's SFTTrainer: each run a trie, every token computed once."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from datasets import Dataset
 from rich.console import Console
-from transformers import PrinterCallback
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from reason.backends.connect import MODELS
-from reason.backends.hf_load import load_pair
+from eval.folder import settle_config
+from reason.config import Values, unknown_key
 from reason.errors import UsageError
+from reason.keys import Trees
+from rl import checkpoint
 from rl.layouts import pack
 from rl.masks import arguments, guard, register
 from rl.tree_data import Example, examples, requests_in
 from rl.trl_config import configured, settings
+from rl.trl_run import begin, log, newest
 
 OURS = {
     "output_dir": "it is --out",
@@ -90,25 +97,106 @@ def configuration(folder: Path, seed: int, report_to: str, table: Any) -> Any:
     )
 
 
-def train_trees(
-    data: Path, model: str, folder: Path, console: Console, *, seed: int, report_to: str, table: Any
-) -> None:
-    """Train a model on the runs of a file or an evaluation; it goes to folder/model."""
-    args = configuration(folder, seed, report_to, table)
-    rows = examples(data)
-    shipped = MODELS / model
-    place = str(shipped) if shipped.is_dir() else model
-    network, tokenizer = load_pair(place, "float32", "cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True)
+class Imitation:
+    """What `reason train trees` was asked for, checked."""
+
+    data: Path
+    model: str
+    role: str
+    seed: int
+    threads: int
+    report_to: str
+    sft: Values
+
+    @classmethod
+    def of(cls, asked: Trees, given: Values) -> "Imitation":
+        """Raises UsageError without data, and for keys that do not exist."""
+        if not asked.data:
+            raise UsageError("which runs? for example: reason train trees runs/eval --out DIR")
+        unknown_key(given, [*(field.name for field in fields(Trees)), "sft"])
+        if asked.threads < 1:
+            raise UsageError(f"threads must be 1 or more, got {asked.threads}")
+        table = settings(SFTConfig, given.get("sft", {}), OURS, "sft")
+        data = Path(asked.data)
+        return cls(data, asked.model, asked.role, asked.seed, asked.threads, asked.report_to, table)
+
+
+def train_trees(asked: Imitation, folder: Path, console: Console) -> None:
+    """Train a model on the runs of a file or an evaluation; it goes to folder/model.
+
+    Raises UsageError for runs of another vocabulary and for a folder of another training.
+    """
+    args = configuration(folder, asked.seed, asked.report_to, asked.sft)
+    rows = examples(asked.data, asked.role)
+    torch.set_num_threads(asked.threads)
+    network, tokenizer = begin(asked.model)
     size = network.get_input_embeddings().weight.shape[0]
     most = max(max(*one["context"], *one["sampled"]) for r in rows for one in r["requests"])
     if most >= size:
-        raise UsageError(f"{data} has the token {most}, and {model} only {size}: another model's?")
-    trainer = trainer_of(network, tokenizer, rows, args)
-    trainer.remove_callback(PrinterCallback)
-    console.print(f"{len(rows):,} runs, into {folder}", markup=False, soft_wrap=True)
-    trainer.train()
-    trainer.save_model(str(folder / "model"))
-    for row in trainer.state.log_history:
-        if "loss" in row:
-            console.print(f"step {row['step']}: loss {row['loss']:.4f}", markup=False)
+        raise UsageError(
+            f"{asked.data} has the token {most}, and {asked.model} only {size}: another model's?"
+        )
+    with checkpoint.locked(folder):
+        settle_config(folder / "config.json", _described(asked, rows), begun=False, what="training")
+        trainer = trainer_of(network, tokenizer, rows, args)
+        trainer.remove_callback(PrinterCallback)
+        last = newest(folder)
+        if last and (folder / "model").is_dir():
+            said = f"finished before: the model is in {folder / 'model'}"
+            console.print(said, markup=False, soft_wrap=True)
+            return
+        began = f"going on from {last}" if last else f"{len(rows):,} runs, into {folder}"
+        console.print(began, markup=False, soft_wrap=True)
+        with Telling(folder, console) as telling:
+            trainer.add_callback(telling)
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.save_model(str(folder / "model"))
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)
+
+
+class Telling(TrainerCallback):  # type: ignore[misc]
+    """Loss to the log, and to the console as a bar or as lines."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self._folder, self._console = folder, console
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("first step", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.update(self._task, completed=state.global_step, total=state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        log(self._folder, state.global_step, logs)
+        self._bar.update(self._task, description=f"loss {logs['loss']:.4f}")
+        if not self._console.is_terminal:
+            said = f"{state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
+            self._console.print(said, markup=False, highlight=False)
+
+
+def _described(asked: Imitation, rows: Sequence[Example]) -> Values:
+    """All that the weights depend on, as config.json holds it."""
+    digest = hashlib.sha256(json.dumps(list(rows)).encode()).hexdigest()
+    free = ("save_steps", "save_total_limit", "logging_steps")
+    return {
+        "model": asked.model,
+        "runs": {"count": len(rows), "sha256": digest},
+        "seed": asked.seed,
+        "sft": {name: value for name, value in asked.sft.items() if name not in free},
+    }

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ["reason", "calibration", "controllers", "eval", "rl"]
-SEES_EVERYTHING = "reason.cli"
+SEES_EVERYTHING = ["reason.cli", "reason.cli_train"]
 HEAVY = ["torch", "transformers", "sglang", "trl", "datasets", "matplotlib"]
 LIGHT = [
     "reason.run",
@@ -72,7 +72,7 @@ def forbidden(tree: ast.AST) -> list[str]:
 
 @PARAMETERS
 def test_packages_import_only_what_stands_below_them(name: str) -> None:
-    if name != SEES_EVERYTHING:
+    if name not in SEES_EVERYTHING:
         assert too_high(name, tree_of(name)) == []
 
 
@@ -86,11 +86,11 @@ def test_no_file_outgrows_300_lines(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= 300
 
 
-def test_only_the_command_line_sees_everything_and_only_inside_its_commands() -> None:
-    if SEES_EVERYTHING in MODULES:
-        body = tree_of(SEES_EVERYTHING).body
-        outside = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert too_high(SEES_EVERYTHING, ast.Module(list(outside), [])) == []
+@pytest.mark.parametrize("name", SEES_EVERYTHING)
+def test_only_the_command_line_sees_everything_and_only_inside_its_commands(name: str) -> None:
+    assert too_high(name, tree_of(name)) != []
+    outside = [n for n in tree_of(name).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert too_high(name, ast.Module(list(outside), [])) == []
 
 
 def cycle(edges: dict[str, set[str]]) -> list[str]:

@@ -56,6 +56,7 @@ COMMANDS = [
     ["power"],
     ["train", "sft"],
     ["train", "grpo"],
+    ["train", "trees"],
     ["train", "traces"],
 ]
 

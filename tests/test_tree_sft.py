@@ -2,17 +2,17 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 from reason.backends.hf_load import load_pair
 from reason.errors import UsageError
 from rl.tree_data import examples, requests_in
-from rl.tree_sft import configuration, train_trees, trainer_of
+from rl.tree_sft import configuration, trainer_of
 from tests.console import reason
 from tests.rl_models import VOCABULARY, model, one_by_one
 
@@ -82,14 +82,43 @@ def test_right_runs_of_an_evaluation_are_learnt_from(tmp_path: Path) -> None:
     assert 0 < right == len(data)
     total = sum(row["total_tokens"] for row in kept if row["correct"])
     assert sum(len(one["sampled"]) for row in data for one in row["requests"]) == total
-    shown = Console(record=True, width=100)
-    train_trees(
-        out, "countdown-apr", tmp_path / "sft", shown,
-        seed=0, report_to="none", table={"max_steps": "2", "logging_steps": "1"},
-    )  # fmt: skip
-    said = shown.export_text()
-    assert f"{right} runs" in said and "step 2: loss" in said
-    assert (tmp_path / "sft" / "model" / "model.safetensors").exists()
+    folder = tmp_path / "sft"
+    words = ("train", "trees", str(out), "--out", str(folder), "sft.logging_steps=1")
+    done = reason(*words, "sft.max_steps=2")
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{right} runs, into {folder}"
+    assert [line.partition("  loss ")[0] for line in lines[1:3]] == ["1/2", "2/2"]
+    assert lines[3:] == [f"the model is in {folder / 'model'}"]
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert load_pair(str(folder / "model"), "float32", "cpu")[1].get_vocab()
+    assert reason(*words, "sft.max_steps=2").stdout == (
+        f"finished before: the model is in {folder / 'model'}\n"
+    )
+    other = reason(*words, "sft.max_steps=3")
+    assert other.exit_code == 2 and "holds another training" in other.stderr
+
+
+def test_going_on_gives_the_weights_of_a_run_that_was_not_stopped(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows(24)))
+
+    def train(folder: Path, steps: int) -> bytes:
+        words = ["sft.per_device_train_batch_size=4", "sft.save_steps=2", f"sft.max_steps={steps}"]
+        extra = ["sft.lr_scheduler_type=constant", "sft.logging_steps=1", "sft.learning_rate=1e-3"]
+        done = reason("train", "trees", str(file), "--out", str(folder), *words, *extra)
+        assert done.exit_code == 0, done.stderr
+        return (folder / "model" / "model.safetensors").read_bytes()
+
+    whole = train(tmp_path / "whole", 4)
+    half = tmp_path / "half"
+    assert train(half, 2) != whole
+    config = json.loads((half / "config.json").read_text())
+    config["sft"]["max_steps"] = 4  # as if it had been stopped half way
+    (half / "config.json").write_text(json.dumps(config))
+    shutil.rmtree(half / "model")
+    assert train(half, 4) == whole
 
 
 @pytest.mark.parametrize(
@@ -122,8 +151,24 @@ def test_settings_that_cannot_be(tmp_path: Path, table: Any, message: str) -> No
         configuration(tmp_path, 0, "none", table)
 
 
-def test_runs_of_another_vocabulary(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which runs?"),
+        (["FILE"], "where to? give --out DIR"),
+        (["FILE", "--out", "OUT"], "has the token 99999, and countdown-apr only 256"),
+        (["FILE", "--out", "OUT", "sft.lr=1"], "unknown key sft.lr"),
+        (["FILE", "--out", "OUT", "width=2"], "unknown key width"),
+        (["FILE", "--out", "OUT", "--threads", "0"], "threads must be 1 or more, got 0"),
+        (["nowhere.jsonl", "--out", "OUT"], "cannot read nowhere.jsonl"),
+    ],
+)
+def test_commands_that_cannot_be(tmp_path: Path, words: list[str], message: str) -> None:
     file = tmp_path / "runs.jsonl"
     file.write_text('{"requests": [{"context": [1], "sampled": [99999]}]}\n')
-    with pytest.raises(UsageError, match="has the token 99999, and countdown-apr only 256"):
-        train_trees(file, "countdown-apr", tmp_path, Console(), seed=0, report_to="none", table={})
+    places = {"FILE": str(file), "OUT": str(tmp_path / "out")}
+    if not words or words == ["FILE"]:
+        words = [*words, *([] if words else ["--out", "OUT"])]
+    done = reason("train", "trees", *(places.get(word, word) for word in words))
+    assert done.exit_code == 2 and message in done.stderr
+    assert not (tmp_path / "out").exists()

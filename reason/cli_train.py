@@ -1,0 +1,91 @@
+"""`reason train`: the commands that train a model, and that make what it is trained on."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from reason.command import group, stoppable
+from reason.config import Values, build, merge, read_toml
+from reason.errors import UsageError
+from reason.extras import extra
+from reason.keys import Traces, Train, Trees
+from reason.options import command
+from reason.session import terminal
+
+train_app = group("Train a model.")
+
+
+def _given(asked: Train | Trees, tables: Values) -> tuple[Path, Values]:
+    """The folder, and what was said of the recipe. Raises UsageError without a folder."""
+    if asked.out is None:
+        raise UsageError("where to? give --out DIR")
+    own = {field.name for field in fields(asked)}
+    return asked.out, {name: value for name, value in tables.items() if name not in own}
+
+
+@command(train_app, "sft", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
+def sft_command(asked: Train, tables: Values) -> int:
+    """Train a model on a recipe.
+
+    For example: reason train sft countdown --out runs/sft. A folder that holds a part of the same
+    training is gone on with. KEY=VALUE sets any key of the recipe.
+    """
+    with extra("hf"):
+        from rl.recipe import Recipe, recipe_file
+        from rl.sft import train
+
+    out, given = _given(asked, tables)
+    recipe = build(Recipe, merge(read_toml(recipe_file(asked.recipe)), given))
+
+    def kept() -> str:
+        if not (out / "progress.json").exists():
+            return "there is no checkpoint yet"
+        return f"the last checkpoint is in {out}; the same command goes on from there"
+
+    with stoppable(kept):
+        train(recipe, out, terminal())
+    return 0
+
+
+@command(train_app, "grpo", Train, "[RECIPE.toml] [KEY=VALUE]", toml=False)
+def grpo_command(asked: Train, tables: Values) -> int:
+    """Train a model by reinforcement on runs of a method.
+
+    For example: reason train grpo apr_countdown --out runs/grpo. A folder that holds a part of the
+    same training is gone on with. KEY=VALUE sets any key of the recipe: width=2 grpo.max_steps=50.
+    """
+    with extra("rl"):
+        from rl.grpo_recipe import Plan
+        from rl.grpo_run import train_grpo
+        from rl.recipe import recipe_file
+
+    out, given = _given(asked, tables)
+    plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
+    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
+        train_grpo(plan, out, terminal())
+    return 0
+
+
+@command(train_app, "trees", Trees, "[DIR|FILE.jsonl] [KEY=VALUE]", toml=False)
+def trees_command(asked: Trees, tables: Values) -> int:
+    """Train a model to imitate runs, such as those that were right.
+
+    For example: reason train trees runs/eval --model Qwen/Qwen3-0.6B --out runs/imitation
+    sft.num_train_epochs=2. Of an evaluation's folder the right runs are taken, of a file all. A
+    folder that holds a part of the same training is gone on with.
+    """
+    with extra("rl"):
+        from rl.tree_sft import Imitation, train_trees
+
+    out, given = _given(asked, tables)
+    imitation = Imitation.of(asked, given)
+    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
+        train_trees(imitation, out, terminal())
+    return 0
+
+
+@command(train_app, "traces", Traces, "[FILE.jsonl] [KEY=VALUE]", toml=False)
+def traces_command(asked: Traces, tables: Values) -> int:
+    """Make threads of sequential chains, by any teacher."""
+    from rl.traced.command import make
+
+    return make(asked, tables, terminal())

@@ -1,0 +1,51 @@
+"""What runs of TRL's trainers share: the model they begin with, the newest checkpoint, the log."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reason.backends.connect import MODELS
+from reason.backends.hf_load import load_pair
+from reason.errors import UsageError
+
+
+def begin(model: str, dtype: str = "float32") -> tuple[Any, Any]:
+    """The model, one that ships or a path or name for transformers, and its tokenizer.
+
+    Raises UsageError for a tokenizer without a token for the end or for padding.
+    """
+    shipped = MODELS / model
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network, tokenizer = load_pair(str(shipped) if shipped.is_dir() else model, dtype, device)
+    for name in ("eos_token", "pad_token"):
+        if getattr(tokenizer, f"{name}_id") is None:
+            raise UsageError(
+                f"the tokenizer of {model} has no {name}: name one in its tokenizer_config.json"
+            )
+    return network, tokenizer
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint in folder/checkpoints that is whole."""
+    found = [
+        path
+        for path in (folder / "checkpoints").glob("checkpoint-*")
+        if (path / "trainer_state.json").exists()
+    ]
+    return max(found, key=steps_of, default=None)
+
+
+def steps_of(checkpoint: Path | None) -> int:
+    """After how many steps it was written; 0 for none."""
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def log(folder: Path, step: int, figures: Mapping[str, Any]) -> None:
+    """Add a row to folder/log.jsonl: the step, and what of the figures is a number."""
+    row: dict[str, float] = {"step": step}
+    row |= {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
