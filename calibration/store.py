@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from calibration.conformal import shortage
 from calibration.sample import Sample
 from calibration.scores import score_named
 from reason.errors import UsageError
@@ -39,10 +38,6 @@ class Calibration:
 
     identity: Identity
     sample: Sample
-
-    def too_small(self, rate: float) -> str | None:
-        """What to say if it has too few scores for the rate, even all together."""
-        return shortage(len(self.sample), rate)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,5 +154,8 @@ def check_identity(
         if value is not None and value != known.get(name)
     )
     if differing and not force:
-        raise UsageError(f"{'; '.join(differing)}; calibrate again for these, or force it")
+        raise UsageError(
+            f"{'; '.join(differing)}; calibrate again for these, or use it all the same with "
+            "force=true"
+        )
     return differing

@@ -174,7 +174,7 @@ def test_another_pipeline_is_refused_unless_forced(
     assert done.exit_code == 1 or done.exit_code == 2
     rows = tmp_path / "a" / "samples.jsonl"
     said = done.stderr + done.stdout + (rows.read_text() if rows.exists() else "")
-    assert words in said and "calibrate again for these, or force it" in said
+    assert words in said and "or use it all the same with force=true" in said
     forced = reason(
         "eval", "countdown3", *given, *settings, *more, "force=true", "--out", str(tmp_path / "b")
     )

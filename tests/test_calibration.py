@@ -222,6 +222,10 @@ def test_groups_too_small_for_the_rate_are_told() -> None:
         "group 'all' has 5 scores and a rate of 0.1 needs 9: its threshold is infinite and nothing "
         "there is rejected; calibrate on more questions, or choose a higher rate",
     )
+    assert WeightedByTurn(rate=0.1).fit(small).warnings == (
+        "the calibration has 5 scores and a rate of 0.1 needs 9: its threshold is infinite and "
+        "nothing there is rejected; calibrate on more questions, or choose a higher rate",
+    )
     for mode in MODES.values():
         assert mode().fit(sample()).warnings == ()
         if mode is not Paper:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.modes import Pooled
 from calibration.sample import Sample
 from calibration.store import Calibration, Identity, check_identity, load, save
 from reason.errors import UsageError
@@ -132,22 +131,10 @@ def test_other_models_and_data_are_refused_unless_forced() -> None:
     assert str(refused.value) == (
         "the calibration is of the target 'große-32b' and is used with 'other': the rate of "
         "rejections may be any; the calibration is of the data 'math100' and is used with 'aime': "
-        "the rate of rejections may be any; calibrate again for these, or force it"
+        "the rate of rejections may be any; calibrate again for these, or use it all the same "
+        "with force=true"
     )
     assert check_identity(found, **right, score="margin", force=True) == (
         "the calibration is of the score 'perplexity' and is used with 'margin': the rate of "
         "rejections may be any",
-    )
-
-
-def test_one_that_is_too_small_says_what_it_needs() -> None:
-    found = Calibration(IDENTITY, ROWS)
-    assert found.too_small(0.2) is None
-    told = found.too_small(0.1)
-    assert told == (
-        "the calibration has 4 scores and a rate of 0.1 needs 9: its threshold is infinite and "
-        "nothing there is rejected; calibrate on more questions, or choose a higher rate"
-    )
-    assert Pooled(rate=0.1).fit(ROWS).warnings == (
-        told.replace("the calibration", "group 'all'", 1),
     )
