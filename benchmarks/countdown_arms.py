@@ -14,7 +14,7 @@ from controllers.single import Single
 from eval.command import resolve
 from eval.metrics import Figure
 from eval.runner import evaluate
-from eval.samples import Sample, Samples
+from eval.samples import Sample, read_samples
 from eval.tasks import task_of
 from reason.answers import majority
 from reason.backends.hf import HFBackend
@@ -63,8 +63,7 @@ async def run(
             method, items, backends, folder,
             config=config, repeats=repeats, budget=budget, concurrency=24,
         )  # fmt: skip
-        with Samples(folder / "samples.jsonl") as samples:
-            return list(samples.load().values())
+        return list(read_samples(folder / "samples.jsonl").values())
     finally:
         await backend.close()
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from eval.countdown import generate
 from eval.intervals import paired, wilson
 from eval.permutation import mcnemar
-from eval.samples import Samples
+from eval.samples import read_samples
 from reason.errors import UsageError
 from rl import traces
 
@@ -35,8 +35,7 @@ def main(words: Sequence[str] | None = None) -> None:
     config = json.loads((folder / "config.json").read_text())
     if config["task"] != "countdown5" or config["repeats"] != 1:
         raise UsageError(f"{folder} is not countdown5 asked once: {config['task']}")
-    with Samples(folder / "samples.jsonl") as samples:
-        rows = {row.id: row for row in samples.load().values()}
+    rows = {row.id: row for row in read_samples(folder / "samples.jsonl").values()}
     lengths = {}
     for problem in islice(generate(5, "test", config["problems_seed"]), config["limit"]):
         trace = traces.serial(problem, 0, random.Random(0))

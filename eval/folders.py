@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from eval.samples import Sample
+from eval.samples import Sample, read_samples
 from eval.shapes import Config, Times, read_checked
 from eval.timing import NAME as TIMES
 from eval.timing import Timed, read_times
@@ -26,7 +24,6 @@ GIVEN = ("task", "repeats", "limit")
 """Keys of a configuration that say what was asked, not how."""
 SHORT = ("budget", "sampling")
 """Tables of a configuration whose keys go by themselves where no other is called the same."""
-_decode = msgspec.json.Decoder(Sample).decode
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Evaluation:
     path: Path
     config: dict[str, Any]
     rows: list[Sample]
+    """In order of their keys."""
     finished: bool
     timing: dict[str, Any]
     """As timing.json holds it, or empty."""
@@ -105,29 +103,6 @@ def read_evaluations(places: Iterable[Path]) -> list[Evaluation]:
     return labelled(list(found.values()))
 
 
-def read_samples(path: Path) -> list[Sample]:
-    """The rows of a file that somebody may be writing to; a last line cut short is left out."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    rows: dict[tuple[str, int], Sample] = {}
-    for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        try:
-            row = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"{path}, line {number}: not a sample ({error}); mend or remove that line"
-            ) from error
-        if row.key in rows:
-            raise UsageError(
-                f"{path}, line {number}: {row.id!r}, repeat {row.repeat}, is there twice; mend or "
-                "remove that line"
-            )
-        rows[row.key] = row
-    return [rows[key] for key in sorted(rows)]
-
-
 def labelled(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """All of them, each under a name of its own within its task.
 
@@ -171,7 +146,8 @@ def _read(folder: Path) -> Evaluation:
     times = {timed.key: timed for timed in read_times(folder / TIMES)}
     finished = (folder / "metrics.json").is_file()
     rows = read_samples(folder / "samples.jsonl")
-    return Evaluation(folder, config, rows, finished, timing, times)
+    in_order = [rows[key] for key in sorted(rows)]
+    return Evaluation(folder, config, in_order, finished, timing, times)
 
 
 def _flat(config: Any, at: str = "") -> Iterator[tuple[str, str]]:

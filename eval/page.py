@@ -15,13 +15,12 @@ from typing import Any
 import msgspec
 
 from eval.curves import curves
-from eval.lookup import Trees
 from eval.samples import Sample
 from eval.selection import Question, questions, runs, telling
 from eval.shapes import Manifest, read_checked
 from eval.summary import COSTS, SHARES, Group, Summary, as_json
 from eval.timeline import timeline
-from eval.trees import Tree
+from eval.trees import Tree, Trees
 from reason.errors import UsageError
 from reason.watch import clean
 

@@ -27,13 +27,14 @@ from eval.allowance import Allowance
 from eval.flight import Flight, Seat
 from eval.folder import discard, settle_config, write_json
 from eval.item import UNDECIDED, Item
+from eval.jsonl import JsonLines, encode
 from eval.manifest import add_session
 from eval.metrics import Metrics, measure
 from eval.recording import Recording
-from eval.samples import Sample, Samples
+from eval.samples import Sample, read_samples
 from eval.scorers import scorers_of
 from eval.timing import Timing
-from eval.trees import NAME, Tree, TreeFile
+from eval.trees import NAME, Tree
 from reason.answers import in_thought
 from reason.backends.base import Backend
 from reason.condenser import Condenser
@@ -82,7 +83,7 @@ async def evaluate(
         raise UsageError(f"concurrency must be 1 or more, got {concurrency}")
     if tokens_in_flight is not None and tokens_in_flight < 1:
         raise UsageError(f"tokens_in_flight must be 1 or more, got {tokens_in_flight}")
-    with Samples(out / "samples.jsonl") as samples:
+    with JsonLines[Sample](out / "samples.jsonl") as samples:
         settle_config(out / "config.json", config, begun=not samples.empty)
         rows = _kept(samples, wanted)
         for row in rows.values():
@@ -133,10 +134,10 @@ def _wanted(items: Sequence[Item], repeats: int) -> dict[tuple[str, int], Item]:
 
 
 def _kept(
-    samples: Samples, wanted: Mapping[tuple[str, int], Item]
+    samples: JsonLines[Sample], wanted: Mapping[tuple[str, int], Item]
 ) -> dict[tuple[str, int], Sample]:
     """The rows to keep; failed ones are taken out of the file."""
-    rows = samples.load()
+    rows = read_samples(samples.path)
     for key, row in rows.items():
         if key not in wanted:
             raise UsageError(
@@ -147,14 +148,14 @@ def _kept(
     if failed:
         for key in failed:
             del rows[key]
-        samples.replace(rows.values())
+        samples.replace(map(encode, rows.values()))
     return rows
 
 
-def _trees(path: Path, keep: bool) -> AbstractContextManager[TreeFile | None]:
+def _trees(path: Path, keep: bool) -> AbstractContextManager[JsonLines[Tree] | None]:
     """Where trees go. A file that lacked some would show the tree of a failed run for another's."""
     if keep:
-        return TreeFile(path)
+        return JsonLines(path)
     if path.exists():
         raise UsageError(
             f"{path} holds the trees of earlier samples: go on with trees=true, or remove it"
@@ -172,8 +173,8 @@ class _Session:
     allowance: Allowance | None
     budget: Budget | None
     seed: int
-    samples: Samples
-    trees: TreeFile | None
+    samples: JsonLines[Sample]
+    trees: JsonLines[Tree] | None
     timing: Timing
     on_row: OnRow | None
     rows: dict[tuple[str, int], Sample]

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from eval.folder import read_json, whole, write_json
+from eval.jsonl import encode, read_lines
 from eval.samples import Sample
 from reason.errors import UsageError
 
@@ -37,8 +38,7 @@ class Timed(msgspec.Struct, frozen=True):
         return self.id, self.repeat
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Timed).decode
+_TIMED = msgspec.json.Decoder(Timed)
 
 
 class Timing:
@@ -70,7 +70,7 @@ class Timing:
         """One more sample: its tokens, its seconds and those to its first token."""
         timed = Timed(row.id, row.repeat, seconds, ttft)
         self._note(timed)
-        self._fresh.append(_encode(timed) + b"\n")
+        self._fresh.append(encode(timed))
         self.tokens += row.total_tokens
         self.prompt_tokens += row.prompt_tokens
         self.cached_tokens += row.cached_tokens
@@ -124,20 +124,9 @@ def read_times(path: Path) -> Iterator[Timed]:
     A sample that was tried again has several, of which the last counts. A last line cut short, as
     a killed process leaves it, is left out. Raises UsageError for any other that is none.
     """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    yield _decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    what = f"{path}, line {number}: not the times of a sample ({error})"
-                    raise UsageError(f"{what}; remove that line") from error
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if path.exists():
+        for line in read_lines(path):
+            yield line.decoded(_TIMED, "the times of a sample", "; remove that line")
 
 
 def _middle(values: "array[float]") -> dict[str, float] | None:

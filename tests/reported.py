@@ -13,7 +13,7 @@ from rich.console import Console
 
 from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
-from eval.folders import read_samples
+from eval.folders import read_evaluations
 from eval.item import Item
 from eval.publish import Publication
 from eval.samples import Sample
@@ -95,6 +95,5 @@ def page() -> Path:
 def rows() -> dict[str, list[Sample]]:
     """The samples, by the label of their method."""
     return {
-        label: read_samples(evaluations() / name / "samples.jsonl")
-        for name, label in LABELS.items()
+        label: read_evaluations([evaluations() / name])[0].rows for name, label in LABELS.items()
     }

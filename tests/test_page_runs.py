@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eval.folders import read_samples
-from eval.samples import Sample
+from eval.samples import Sample, read_samples
 from eval.trees import Tree, read_trees
 from reason.events import Noted, Tokens
 from tests.browser import Browser
@@ -98,7 +97,7 @@ def test_what_a_model_writes_is_text(browser: Browser, tmp_path: Path) -> None:
     place = tmp_path / "in" / "vote"
     samples = [
         msgspec.structs.replace(row, id=row.id + EVIL, answer=EVIL, error=EVIL)
-        for row in read_samples(place / "samples.jsonl")
+        for row in read_samples(place / "samples.jsonl").values()
     ]
     trees = [
         Tree(

@@ -20,7 +20,7 @@ from controllers.best_of_n import BestOfN
 from controllers.self_consistency import SelfConsistency
 from controllers.single import Single
 from eval.metrics import Metrics, measure
-from eval.samples import Sample, Samples
+from eval.samples import Sample
 from eval.timing import read_times
 from eval.trees import Tree, read_trees
 from reason.backends.scripted import Script
@@ -184,15 +184,6 @@ def test_two_processes_do_not_share_a_folder(undisturbed: Path, tmp_path: Path) 
     )
     assert finish(process) == (0, "")
     assert_same_result(tmp_path, undisturbed)
-
-
-def test_the_lock_outlives_a_replaced_file(tmp_path: Path) -> None:
-    path = tmp_path / "samples.jsonl"
-    with Samples(path) as samples:
-        samples.replace([])
-        with pytest.raises(UsageError, match="another process is writing to"):
-            Samples(path)
-    Samples(path).close()
 
 
 async def test_concurrency_and_order_change_nothing(undisturbed: Path, tmp_path: Path) -> None:

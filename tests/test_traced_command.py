@@ -18,16 +18,15 @@ from reason.types import SamplingParams
 from rl.requests import requests_of
 from rl.traced.chain import read_chains
 from rl.traced.contamination import Evaluations, words
-from rl.traced.example import Example, requests_in
+from rl.traced.example import requests_in
 from rl.traced.folder import Folder
 from rl.traced.options import Options
-from rl.traced.rows import Rows
 from rl.traced.selftraining import SelfTraining
 from rl.traced.statistics import Statistics
 from tests import tiny
 from tests.console import reason
 from tests.evaluation import evaluate_oracle
-from tests.traced import chain, chatting, make, rows, write
+from tests.traced import chain, chatting, examples, make, rows, write
 
 WEAVE = ThreadWeaver(syntax="countdown", sampling=SamplingParams(temperature=0.0, max_tokens=2000))
 NONE = Evaluations([])
@@ -39,11 +38,6 @@ def woven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("woven")
     asyncio.run(evaluate_oracle(folder, controller=WEAVE))
     return folder
-
-
-def examples(folder: Path) -> list[Example]:
-    with Rows(folder / "examples.jsonl", Example) as found:
-        return list(found)
 
 
 def own(path: Path, out: Path, **options: Any) -> Statistics:

@@ -11,19 +11,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
+from eval.jsonl import JsonLines
 from reason.errors import BackendError, UsageError
 from reason.types import SamplingParams
 from rl.traced.chain import Chain, read_chains
 from rl.traced.done import STEPS, Done
-from rl.traced.example import Example, requests_in
+from rl.traced.example import requests_in
 from rl.traced.options import Options
 from rl.traced.progress import ProgressLine
-from rl.traced.rows import Rows
 from rl.traced.wellformed import read_blocks
-from tests.traced import LONG, chain, make, rows, teach, write
+from tests.traced import LONG, chain, examples, make, rows, teach, write
 
 DIAMOND = [(), (1,), (1,), (2, 3)]
 LINE = [(), (1,), (2,), (3,)]
@@ -31,11 +32,6 @@ LINE = [(), (1,), (2,), (3,)]
 
 def chains(tmp_path: Path, *given: dict[str, Any]) -> list[Chain]:
     return read_chains(write(tmp_path / "chains.jsonl", given))
-
-
-def examples(folder: Path) -> list[Example]:
-    with Rows(folder / "examples.jsonl", Example) as found:
-        return list(found)
 
 
 def replacing(old: str, new: str, kind: str = "") -> Any:
@@ -199,8 +195,8 @@ def test_questions_of_evaluations_are_left_out(tmp_path: Path) -> None:
 
 
 def steps(folder: Path) -> list[Done]:
-    with Rows(folder / "steps.jsonl", Done) as found:
-        return list(found)
+    lines = (folder / "steps.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Done) for line in lines]
 
 
 def test_a_teacher_is_told_what_was_wrong(tmp_path: Path) -> None:
@@ -318,7 +314,7 @@ def test_a_teacher_that_is_gone_ends_it(tmp_path: Path) -> None:
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
     with (
-        Rows(tmp_path / "out" / "steps.jsonl", Done),
+        JsonLines[Done](tmp_path / "out" / "steps.jsonl"),
         pytest.raises(UsageError, match="another process is writing"),
     ):
         make(chains(tmp_path, chain("a", LINE)), tmp_path / "out")

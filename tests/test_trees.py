@@ -1,12 +1,13 @@
-"""Thread trees on disk: all that were written come back, whatever cut the writing short."""
+"""Thread trees on disk: of every run the last, and what is none is named."""
 
 from pathlib import Path
 
 import pytest
 
 from controllers.apr import AdaptiveParallel
+from eval.jsonl import JsonLines
 from eval.tasks import task_of
-from eval.trees import Tree, TreeFile, read_trees
+from eval.trees import Tree, Trees, read_trees
 from reason.condenser import Condenser
 from reason.errors import UsageError
 from reason.events import Event, Tokens
@@ -30,7 +31,7 @@ async def test_a_tree_comes_back_from_disk(tmp_path: Path) -> None:
     assert len(brief) < len(whole) / 2
     assert [e.since for e in brief if isinstance(e, Tokens) and e.since is not None]
     path = tmp_path / "trees.jsonl"
-    with TreeFile(path) as file:
+    with JsonLines[Tree](path) as file:
         file.append(Tree(id="a", repeat=0, events=brief))
         file.append(Tree(id="a", repeat=1, events=brief[:2]))
         file.append(Tree(id="a", repeat=1, events=brief))
@@ -39,29 +40,17 @@ async def test_a_tree_comes_back_from_disk(tmp_path: Path) -> None:
     assert snapshot(ThreadTree.replay(found["a", 0])) == snapshot(ThreadTree.replay(whole))
 
 
-def test_a_line_cut_short_is_cut_off_at_any_place(tmp_path: Path) -> None:
+def test_a_tree_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "trees.jsonl"
-    trees = [Tree(id=name, repeat=0, events=[]) for name in "abc"]
-    with TreeFile(path) as file:
-        for tree in trees:
-            file.append(tree)
-    data = path.read_bytes()
-    lines = data.splitlines(keepends=True)
-    for end in range(len(data) + 1):
-        path.write_bytes(data[:end])
-        whole = sum(end >= sum(map(len, lines[: n + 1])) for n in range(3))
-        assert list(read_trees(path)) == trees[:whole]
-        with TreeFile(path) as file:
-            file.append(trees[2])
-        assert path.read_bytes() == b"".join(lines[:whole]) + lines[2]
-
-
-def test_a_long_line_cut_short_is_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "trees.jsonl"
-    path.write_bytes(b'{"id":"a","repeat":0,"events":[]}\n' + b"x" * 300_000)
-    with TreeFile(path):
-        pass
-    assert path.read_bytes() == b'{"id":"a","repeat":0,"events":[]}\n'
+    lines = [b'{"id":"a","repeat":0,"events":[7]}', b'{"id":"b","repeat":1,"events":[]}']
+    path.write_bytes(b"\n".join([*lines, lines[1], b'{"id":"c","repea']))
+    trees = Trees(path)
+    assert len(trees) == 2 and ("a", 0) in trees and ("c", 0) not in trees
+    assert trees["b", 1] == Tree(id="b", repeat=1, events=[])
+    with pytest.raises(UsageError, match=r"trees\.jsonl, line 1: not a tree"):
+        trees["a", 0]
+    with pytest.raises(UsageError, match=r"trees\.jsonl, line 1: not a tree"):
+        list(read_trees(path))
 
 
 def test_what_is_no_tree_is_named(tmp_path: Path) -> None:

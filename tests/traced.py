@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from reason.backends.scripted import Script, ScriptedBackend
@@ -22,6 +23,7 @@ from reason.types import Prompt, SamplingParams
 from rl.traced.chain import Chain, read_chains
 from rl.traced.contamination import Evaluations
 from rl.traced.done import Done
+from rl.traced.example import Example
 from rl.traced.folder import Folder
 from rl.traced.options import Options
 from rl.traced.pipeline import Pipeline
@@ -97,6 +99,12 @@ class Spelled(ScriptedBackend):
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._codec.decode(ids)
+
+
+def examples(folder: Path) -> list[Example]:
+    """Those in a folder, as they are on disk."""
+    lines = (folder / "examples.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Example) for line in lines]
 
 
 def make(

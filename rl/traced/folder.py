@@ -8,17 +8,17 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from eval.folder import conflicts, write_json
+from eval.jsonl import MEND, JsonLines, read_line, read_lines
 from reason.errors import UsageError
 from rl.traced.done import LAST, Done
 from rl.traced.example import Example
-from rl.traced.rows import Rows
 from rl.traced.statistics import Statistics, statistics
 from rl.traced.teacher import Spent
 
@@ -29,22 +29,24 @@ class Named(msgspec.Struct):
     id: str
 
 
+_DONE, _NAMED = msgspec.json.Decoder(Done), msgspec.json.Decoder(Named)
+_ROW = "such a row"
+
+
 class Folder:
     """Rows by item and step. Raises UsageError for a folder that holds something else."""
 
     def __init__(self, out: Path, config: Mapping[str, Any]) -> None:
         self.out = out
-        self._steps = Rows(out / "steps.jsonl", Done)
-        self._examples: Rows[Named] | None = None
-        try:
-            self._examples = Rows(out / "examples.jsonl", Named)
-            self.done: dict[str, dict[str, Done]] = {}
-            for row in self._steps:
+        self.done: dict[str, dict[str, Done]] = {}
+        with ExitStack() as files:
+            self._steps = files.enter_context(JsonLines[Done](out / "steps.jsonl"))
+            self._examples = files.enter_context(JsonLines[Example](out / "examples.jsonl"))
+            for line in read_lines(self._steps.path):
+                row = line.decoded(_DONE, _ROW, MEND)
                 self.done.setdefault(row.id, {})[row.step] = row
             self._settle(out / "config.json", config)
-        except BaseException:
-            self.close()
-            raise
+            self._files = files.pop_all()
 
     def steps(self, id: str, digest: str) -> dict[str, Done]:
         """What is finished of an item. Raises UsageError if it was another one then."""
@@ -84,7 +86,6 @@ class Folder:
 
     def keep(self, example: Example) -> None:
         """Write an example down, before the row of its last step."""
-        assert self._examples is not None
         self._examples.append(example)
 
     def finish(
@@ -92,9 +93,7 @@ class Folder:
     ) -> Statistics:
         """Put the examples `kept` into their order, and all that became of `items` into figures;
         `questions` is how many of evaluations were looked for."""
-        assert self._examples is not None
-        places = {id: place for place, id in enumerate(kept)}
-        self._examples.rearrange(lambda example: places.get(example.id))
+        self._arrange(kept)
         found = statistics(
             {id: self.done[id] for id in items if id in self.done}, kept, unit, questions
         )
@@ -103,20 +102,28 @@ class Folder:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._steps.close()
-        if self._examples:
-            self._examples.close()
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _arrange(self, kept: Sequence[str]) -> None:
+        """Put the examples into this order, and leave out all others; of two of one id, the later
+        stays."""
+        path = self._examples.path
+        found: list[str] = []
+        places: dict[str, tuple[int, int]] = {}
+        for line in read_lines(path):
+            id = line.decoded(_NAMED, _ROW, MEND).id
+            found.append(id)
+            places[id] = line.start, line.number
+        wanted = [id for id in kept if id in places]
+        if found != wanted:
+            lines = (read_line(path, *places[id]) for id in wanted)
+            self._examples.replace(line.data + b"\n" for line in lines)
 
     def _settle(self, path: Path, config: Mapping[str, Any]) -> None:
         if not path.exists():

@@ -16,8 +16,8 @@ import msgspec
 from controllers.threadweaver import ThreadWeaver
 from eval.folder import GROWS
 from eval.folders import Evaluation, read_evaluations
-from eval.lookup import Trees
 from eval.samples import Sample
+from eval.trees import Trees
 from reason.errors import UsageError
 from reason.tree import ThreadTree
 from rl.traced.contamination import Evaluations
