@@ -1,6 +1,5 @@
 """A line that says how many items are finished, on a terminal; nothing anywhere else."""
 
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -45,10 +44,5 @@ class ProgressLine:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
