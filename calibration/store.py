@@ -31,6 +31,11 @@ class Identity:
     config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """What else the scores depend on: tokens a turn, temperature, prompt, take-overs, …"""
 
+    def by_name(self) -> dict[str, object]:
+        """All of it, in one table."""
+        own = {name: getattr(self, name) for name in ("draft", "target", "data", "score")}
+        return own | dict(self.config)
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -127,6 +132,16 @@ def load(path: Path) -> Calibration:
     return Calibration(identity, sample)
 
 
+def differences(one: Identity, other: Identity, but: str = "") -> list[str]:
+    """The names of what is not the same, each with both values; `but` is not looked at."""
+    old, new = one.by_name(), other.by_name()
+    return [
+        f"{name} ({old.get(name, 'absent')} there, {new.get(name, 'absent')} now)"
+        for name in {**new, **old}
+        if name != but and old.get(name) != new.get(name)
+    ]
+
+
 def check_identity(
     calibration: Calibration,
     *,
@@ -142,11 +157,9 @@ def check_identity(
     Raises UsageError for what differs; with `force` that is returned, one sentence for each, for
     the user to read beside the results.
     """
-    found = calibration.identity
     asked: dict[str, object] = {"draft": draft, "target": target, "data": data, "score": score}
     asked |= config or {}
-    known = {name: getattr(found, name) for name in ("draft", "target", "data", "score")}
-    known |= found.config
+    known = calibration.identity.by_name()
     differing = tuple(
         f"the calibration is of the {name} {known.get(name)!r} and is used with {value!r}: "
         "the rate of rejections may be any"

@@ -1,10 +1,10 @@
 """`reason calibrate TASK`: run ATTS on questions of a task, and keep the scores of its drafts."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -13,21 +13,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from calibration.catalog import mode_at, refuses_known
 from calibration.folds import Folding
 from calibration.judging import Mode
-from calibration.store import Calibration, Identity, save
+from calibration.sample import Sample
+from calibration.store import Calibration, Identity, differences, load, save
 from controllers.atts import AsyncScaling, name_of
 from controllers.methods import fitted
 from controllers.question import question_id
 from eval.item import Item
-from eval.tasks import Asked, parse_tasks, task_of
+from eval.tasks import KNOWN, Asked, parse_tasks, task_of
 from reason.backends.base import Backend
 from reason.config import Values
 from reason.errors import UsageError
 from reason.events import Closed, Event
 from reason.keys import Calibrate
 from reason.ledger import Budget
+from reason.output import check_writable
 from reason.run import solve
 from reason.settings import method_of
 from reason.types import Prompt
+
+FAILED = "failed"
+"""Threads in which a model failed, in the configuration of scores that are not all there."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,14 @@ class Calibrating:
         """Raises UsageError for unknown keys and names, and for what could calibrate nothing."""
         method, budget = method_of(Calibrate, tables, AsyncScaling)
         assert isinstance(method, AsyncScaling)
-        if method.calibration:
+        if asked.calibration:
             raise UsageError(
-                f"calibration={method.calibration} is what comes out: name the file with --out"
+                f"calibration={asked.calibration} is what comes out: name the file with --out"
+            )
+        if not asked.task:
+            raise UsageError(
+                "which task? for example: reason calibrate countdown4 --backend countdown-draft "
+                f"backends.target=countdown-apr; there is: {KNOWN}"
             )
         tasks = parse_tasks(asked.task)
         if len(tasks) > 1:
@@ -64,7 +74,10 @@ class Calibrating:
         return self.asked.out or Path("runs") / f"calibration-{self.task.title}.json"
 
     async def go(self, models: Mapping[str, Backend], console: Console) -> int:
-        """Run, keep the scores, and say what they are good for; 1 if a model failed anywhere."""
+        """Run, keep the scores, and say what they are good for; 1 if a model failed anywhere.
+
+        A file that holds just these is left as it is. Raises UsageError for one of anything else.
+        """
         asked, info = self.asked, models["policy"].info
         if "target" not in models:
             raise UsageError("which model takes over? give it as backends.target=SPEC")
@@ -73,6 +86,17 @@ class Calibrating:
         drawn = task_of(self.task.name).items(asked.limit, asked.problems_seed, info.grammar)
         prompts = _different(list(drawn))
         mode = _mode(method)
+        identity = Identity(
+            draft=name_of(info),
+            target=name_of(models["target"].info),
+            data=self.task.title,
+            score=method.score,
+            config=method.conditions() | self._drawn(),
+        )
+        check_writable(self.out)
+        there = self._there(identity, prompts)
+        if there:
+            return self._show(there, mode, console, before=True)
         folding = Folding(mode, list(prompts), method.n, asked.folds, asked.seed)
         lost = await self._run(method.judged_by(folding), prompts, folding, models, console)
 
@@ -82,29 +106,80 @@ class Calibrating:
             raise UsageError(
                 f"no draft got a score{why}; do both models answer? try reason ask -c atts"
             )
-        identity = Identity(
-            draft=name_of(info),
-            target=name_of(models["target"].info),
-            data=self.task.title,
-            score=method.score,
-            config=method.conditions(),
-        )
+        if lost:
+            identity = replace(identity, config={**identity.config, FAILED: len(lost)})
         save(Calibration(identity, sample), self.out)
-        turns = sample.turns.tolist()
-        found: dict[str, Any] = {
+        return self._show(sample, mode, console, unscored=folding.unscored, lost=lost)
+
+    def _drawn(self) -> dict[str, str | int | float | bool]:
+        """What was asked, how often and within which limits: with more of it, there are others."""
+        asked, budget = self.asked, self.budget
+        limits = {f.name: getattr(budget, f.name) for f in fields(budget)}
+        return {
+            "n": self.method.n,
+            **{name: getattr(asked, name) for name in ("limit", "folds", "seed", "problems_seed")},
+            **{f"budget.{name}": limit for name, limit in limits.items() if isfinite(limit)},
+        }
+
+    def _there(self, identity: Identity, questions: Collection[str]) -> Sample | None:
+        """The scores of the file, if it holds these, and no model had failed. Raises UsageError for
+        anything else in it, which is not to be lost."""
+        if not self.out.exists():
+            return None
+        try:
+            found = load(self.out)
+        except UsageError as error:
+            raise UsageError(
+                f"{self.out} is there and holds no calibration as this version writes it: give "
+                "another --out, or remove the file"
+            ) from error
+        differing = differences(found.identity, identity, but=FAILED)
+        if not found.sample.known <= set(questions):
+            differing.append("the questions")
+        if differing:
+            raise UsageError(
+                f"{self.out} holds another calibration; what differs: {', '.join(differing)}. Give "
+                "another --out, or remove the file: evaluations that were begun with it go on with "
+                "no other"
+            )
+        return None if FAILED in found.identity.config else found.sample
+
+    def _show(
+        self,
+        sample: Sample,
+        mode: Mode,
+        console: Console,
+        *,
+        unscored: int = 0,
+        lost: Sequence[str] = (),
+        before: bool = False,
+    ) -> int:
+        turns, rate = sample.turns.tolist(), self.method.rate
+        counts = {str(turn): turns.count(turn) for turn in sorted(set(turns))}
+        warnings = [*mode.fit(sample).warnings]
+        if lost:
+            warnings.append(
+                f"a model failed in {len(lost)} threads, the first time with: {lost[0]}; the "
+                "scores until then are kept, and the same command collects them anew"
+            )
+        found = {
             "out": str(self.out),
             "scores": len(sample),
             "questions": len(sample.known),
-            "by_turn": {str(turn): turns.count(turn) for turn in sorted(set(turns))},
-            "unscored": folding.unscored,
-            "warnings": [*mode.fit(sample).warnings],
+            "by_turn": counts,
+            "unscored": unscored,
+            "warnings": warnings,
         }
-        if lost:
-            found["warnings"].append(
-                f"a model failed in {len(lost)} threads, the first time with: {lost[0]}; the "
-                "scores until then are kept"
-            )
-        _show(found, method.rate, console, asked.json)
+        if self.asked.json:
+            console.out(msgspec.json.encode(found).decode(), highlight=False)
+            return 1 if lost else 0
+        of = f"{len(sample)} scores of {len(sample.known)} questions for a rate of {rate:g}"
+        lines = [f"{self.out} was there before: {of}" if before else f"{of}, in {self.out}"]
+        lines.append(f"by turn {', '.join(f'{turn}: {count}' for turn, count in counts.items())}")
+        if unscored:
+            lines.append(f"{unscored} drafts had no finite score and are left out")
+        for line in (*lines, *warnings):
+            console.print(line, soft_wrap=True, markup=False)
         return 1 if lost else 0
 
     async def _run(
@@ -173,19 +248,3 @@ def _mode(method: AsyncScaling) -> Mode:
             "mode=pooled and run with mode=paper force=true"
         )
     return mode_at(method.mode, method.rate)
-
-
-def _show(found: Mapping[str, Any], rate: float, console: Console, json: bool) -> None:
-    if json:
-        console.out(msgspec.json.encode(found).decode(), highlight=False)
-        return
-    by_turn = ", ".join(f"{turn}: {count}" for turn, count in found["by_turn"].items())
-    lines = [
-        f"{found['scores']} scores of {found['questions']} questions for a rate of {rate:g}, in "
-        f"{found['out']}",
-        f"by turn {by_turn}",
-    ]
-    if found["unscored"]:
-        lines.append(f"{found['unscored']} drafts had no finite score and are left out")
-    for line in (*lines, *found["warnings"]):
-        console.print(line, soft_wrap=True, markup=False)

@@ -206,9 +206,9 @@ def calibrate_command(asked: Calibrate, tables: Values) -> int:
     if asked.audit:
         from eval.audits import audit_folder
 
-        unknown_key(tables, ("audit", "out", "json"))
+        unknown_key(tables, ("audit", "calibration", "out", "json"))
         with stoppable(str):
-            return audit_folder(asked.audit, asked.out, terminal(), asked.json)
+            return audit_folder(asked.audit, asked, terminal())
     from eval.calibrate import Calibrating
 
     calibrating = Calibrating.of(asked, tables)

@@ -61,8 +61,9 @@ AUDIT = option(None, "Audit the decisions of that evaluation instead", metavar="
 CALIBRATION_LIMIT = option(100, "How many questions to calibrate on", "-n")
 FOLDS = option(5, "Parts of the questions, each judged by the scores of the others")
 CALIBRATION_SEED = option(1, "Seed of the problems that are drawn: not those of evaluations")
-CALIBRATION = option(
-    None, "The file [runs/calibration-TASK.json]; of an audit, the calibration", metavar="FILE"
+CALIBRATION = option(None, "The file of scores [runs/calibration-TASK.json]", metavar="FILE")
+AUDITED_BY = option(
+    None, "With --audit: hold it against that one [what it was decided by]", metavar="FILE"
 )
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 START = option("countdown-apr", "A model that ships, or a path or name for transformers")
@@ -195,6 +196,7 @@ class Calibrate:
     seed: int = SEED
     problems_seed: int = CALIBRATION_SEED
     out: Path | None = CALIBRATION
+    calibration: Path | None = AUDITED_BY
     json: bool = JSON
 
 

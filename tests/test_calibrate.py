@@ -128,6 +128,33 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def test_a_calibration_that_is_there_is_neither_made_again_nor_lost(
+    calibrated: Path, tmp_path: Path
+) -> None:
+    before = calibrated.read_bytes(), calibrated.stat().st_mtime_ns
+    words = ("calibrate", "countdown3", *PAIR, *KNOBS, "--out", str(calibrated))
+    again = reason(*words, "--limit", "12")
+    assert again.exit_code == 0, again.stderr
+    assert f"{calibrated} was there before: " in again.stdout
+    other = reason(*words, "--limit", "14", "seed=3")
+    assert other.exit_code == 2 and other.stderr == (
+        f"reason: {calibrated} holds another calibration; what differs: limit (12 there, 14 "
+        "now), seed (0 there, 3 now). Give another --out, or remove the file: evaluations that "
+        "were begun with it go on with no other\n"
+    )
+    assert (calibrated.read_bytes(), calibrated.stat().st_mtime_ns) == before
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    none = reason(*words[:-1], str(file), "--limit", "12")
+    assert none.exit_code == 2 and none.stderr == (
+        f"reason: {file} is there and holds no calibration as this version writes it: give another "
+        "--out, or remove the file\n"
+    )
+    assert file.read_text() == "mine"
+    nowhere = reason(*words[:-1], str(file / "c.json"), "--limit", "12")
+    assert nowhere.exit_code == 2 and nowhere.stderr.startswith("reason: cannot write")
+
+
 def evaluated(calibrated: Path, out: Path, *more: str) -> Any:
     words = ("--limit", "10", "-c", "atts", f"calibration={calibrated}", "--out", str(out))
     return reason("eval", "countdown3", *PAIR, *KNOBS, *words, *more)
@@ -147,8 +174,9 @@ def test_a_calibration_is_used_and_audited(calibrated: Path, tmp_path: Path) -> 
     told = reason("report", str(tmp_path / "run"), "--out", str(tmp_path / "report"))
     assert told.exit_code == 0, told.stderr
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+    assert (found["runs"], found["warnings"]) == (10, {})
     shown = reason("calibrate", "--audit", str(tmp_path / "run"))
-    assert "rejections, for a rate of 50.0%" in shown.stdout
+    assert "rejections, for a rate of 50.0%" in shown.stdout and "runs: " not in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -183,6 +211,14 @@ def test_another_pipeline_is_refused_unless_forced(
     remarks = json.loads(told.stdout)["tasks"][0]["remarks"]
     assert all(one.startswith("atts, 2 samples: the calibration is of the ") for one in remarks)
     assert words in remarks[0]
+    audited = reason("calibrate", "--audit", str(tmp_path / "b"))
+    assert audited.exit_code == 0, audited.stderr
+    lines = [line for line in audited.stdout.splitlines() if " runs: " in line]
+    assert all(line.startswith("! 2 of 2 runs: the calibration is of the ") for line in lines)
+    assert words in lines[0]
+    figures = json.loads(reason("calibrate", "--audit", str(tmp_path / "b"), "--json").stdout)
+    assert figures["runs"] == 2 and figures["calibration"] == str(calibrated)
+    assert [f"! {runs} of 2 runs: {text}" for text, runs in figures["warnings"].items()] == lines
 
 
 def asked(folder: Path) -> set[str]:
@@ -233,8 +269,11 @@ def test_a_calibration_that_was_made_anew_is_another(calibrated: Path, tmp_path:
     assert again.exit_code == 2 and "calibrations.root.sha256" in again.stderr
     audited = reason("calibrate", "--audit", str(tmp_path / "run"))
     assert audited.exit_code == 2 and "is not the calibration any more" in audited.stderr
-    told = reason("calibrate", "--audit", str(tmp_path / "run"), "--out", str(calibrated))
-    assert told.exit_code == 0, told.stderr
+    for one, same in ((calibrated, True), (file, False)):
+        told = reason("calibrate", "--audit", str(tmp_path / "run"), f"calibration={one}")
+        assert told.exit_code == 0, told.stderr
+        line = f"! held against {one}, which is not what it was decided by\n"
+        assert (line in told.stdout) != same
 
 
 def test_nothing_is_left_to_ask(calibrated: Path, tmp_path: Path) -> None:
@@ -288,6 +327,11 @@ def test_scores_until_a_model_fails_are_kept(tmp_path: Path, after: float, code:
     assert len(load(out).sample) == min(after, 24)
     said = shown.file.getvalue()  # type: ignore[attr-defined]
     assert ("a model failed in" in said and "the server is gone" in said) == bool(code)
+    # What is whole stays, what is not is made again.
+    again = {"policy": draft, "target": failing(float("inf"))}
+    assert asyncio.run(calibrating.go(again, shown)) == 0
+    assert len(load(out).sample) == 24
+    assert ("was there before" in shown.file.getvalue()) == (not code)  # type: ignore[attr-defined]
 
 
 def test_what_is_wrong_in_every_run_is_said_once(tmp_path: Path) -> None:
@@ -312,7 +356,7 @@ def test_without_a_score_nothing_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which task?"),
+        ((), "which task? for example: reason calibrate countdown4 --backend countdown-draft"),
         (("countdown3,countdown4",), "one task at a time"),
         (("countdown3", "calibration=x.json"), "name the file with --out"),
         (("countdown3", "--limit", "3"), r"limit must be folds (5) or more questions, got 3"),
@@ -322,6 +366,11 @@ def test_without_a_score_nothing_is_kept(tmp_path: Path) -> None:
         (("countdown3", "mode=question"), "run with mode=question force=true"),
         (("countdown3", "score=margin"), "score must be perplexity"),
         (("--audit", "nowhere"), "nowhere holds no evaluation"),
+        (
+            ("--audit", "nowhere", "--out", "c.json"),
+            "an audit makes no calibration: leave --out away, or name the one to hold it against "
+            "with calibration=FILE; figures go to nowhere/audit, --json prints them",
+        ),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str) -> None:
