@@ -28,8 +28,8 @@ class Confidence:
     needs: ClassVar[tuple[str, ...]] = ("token_ids",)
     n: int = 16
     """Chains, those of the warm-up included."""
-    warmup: int = 8
-    """Chains that set the threshold, and are not cut."""
+    warmup: int = 0
+    """Chains that set the threshold, and are not cut; 0 for half of `n`, and 8 at most."""
     percentile: float = 10.0
     """Of the confidences of the warm-up, below which chains are cut: 10 keeps most of them, 90
     the best tenth (in the paper DeepConf-high and DeepConf-low)."""
@@ -44,9 +44,9 @@ class Confidence:
     sampling: SamplingParams = SamplingParams(temperature=0.7)
 
     def __post_init__(self) -> None:
-        for name in ("n", "warmup", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name, least in (("n", 1), ("warmup", 0), ("window", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if self.warmup > self.n:
             raise ValueError(f"warmup must be n={self.n} or less, got {self.warmup}")
         if not 0 <= self.percentile <= 100:
@@ -59,7 +59,7 @@ class Confidence:
         root = engine.open(syntax.serial(prompt, self.width))
         places: dict[str, int] = {}
         ballots: dict[int, Ballot] = {}
-        threshold = -inf
+        threshold, first = -inf, self.warmup or max(1, min(8, self.n // 2))
 
         async def write(chain: Thread) -> None:
             window, cut = Window(self.window), False
@@ -86,21 +86,21 @@ class Confidence:
         def voters() -> dict[int, Ballot]:
             answered = {at: ballots[at] for at in sorted(ballots) if ballots[at].answer is not None}
             above = {at: b for at, b in answered.items() if b.confidence >= threshold}
-            return above or {at: b for at, b in answered.items() if at < self.warmup}
+            return above or {at: b for at, b in answered.items() if at < first}
 
         def agreed() -> bool:
             return len(voters()) > 1 and tally(voters())[1] >= self.consensus
 
-        warmup = chains(self.warmup)
+        warmup = chains(first)
         await engine.map(write, warmup)
         engine.join(root, warmup)
         if ballots:
             confidences = [ballot.confidence for ballot in ballots.values()]
             threshold = percentile(confidences, self.percentile)
             engine.note(root, "threshold", threshold)
-        if self.warmup < self.n and not agreed():
+        if first < self.n and not agreed():
             heard = []
-            async with engine.race(write, chains(self.n - self.warmup)) as finished:
+            async with engine.race(write, chains(self.n - first)) as finished:
                 async for chain in finished:
                     heard.append(chain)
                     if agreed():

@@ -166,6 +166,15 @@ def test_chains_that_fail_or_do_not_answer() -> None:
     assert done.result == Result("5", "0.0")
 
 
+@pytest.mark.parametrize(("n", "warmup"), [(1, 1), (2, 1), (5, 2), (16, 8), (40, 8)])
+def test_a_number_of_chains_is_enough_to_say(n: int, warmup: int) -> None:
+    """Those of the warm-up have all begun before the first of the others has."""
+    done = run(Confidence(n=n, consensus=1), Sure([f"\\boxed{{{i}}}" for i in range(n)]))
+    assert done.result is not None and len(done.tree) == n + 1
+    joined = [len(join.children) for join in done.tree.joins]
+    assert joined == ([warmup, n - warmup] if n > 1 else [1])
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
