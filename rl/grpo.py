@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from trl import GRPOTrainer
 
 from reason.errors import TrainingError, UsageError
+from rl.columns import by_sequence, prompt_of, spoken
 from rl.layouts import pack, together
 from rl.masks import arguments, guard, implementation, register
 from rl.rewards import Reward
@@ -41,6 +42,8 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.rollouts, self.sampler = rollouts, sampler
         self.options = options or TreeOptions()
         self._active: list[Rollout] = []
+        self._logps_now: Tensor | None = None
+        """Of the forward that the loss is made of."""
         self._sent, self._broken = -1, 0
         self._calls: Counter[tuple[str, int]] = Counter()
         functions = [_for_trl(name, reward) for name, (reward, _) in rewards.items()]
@@ -83,18 +86,26 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         call = self._calls[self._mode, step]  # not TRL's count, which begins anew on resuming
         self._calls[self._mode, step] += 1
         place = f"{self.args.seed}/{self._mode}/{step}/{call}/{self.accelerator.process_index}"
-        self._active = self.rollouts.run(prompts, place)
+        self._active = self.rollouts.run(prompts, place, self._alternating(len(prompts)))
         self._check(self._active)
         self._count(self._active)
         idle = self._tokenizer.eos_token_id
-        spoken = [_spoken(rollout, self.options.mask_truncated) for rollout in self._active]
+        said = [spoken(rollout, self.options.mask_truncated) for rollout in self._active]
         return {
-            "prompt_ids": [_prompt(rollout) or [idle] for rollout in self._active],
-            "completion_ids": [ids or [idle] for ids, _, _ in spoken],
-            "logprobs": [logprobs or [0.0] for _, logprobs, _ in spoken],
-            "env_mask": [mask or [0] for _, _, mask in spoken],
+            "prompt_ids": [prompt_of(rollout) or [idle] for rollout in self._active],
+            "completion_ids": [ids or [idle] for ids, _, _ in said],
+            "logprobs": [logprobs or [0.0] for _, logprobs, _ in said],
+            "env_mask": [mask or [0] for _, _, mask in said],
             "rollout": self._active,
         }
+
+    def _alternating(self, count: int) -> list[bool]:
+        """Of this process's prompts: every second group is for the other method."""
+        if self.rollouts.alternate is None:
+            return []
+        size = self.num_generations if self.model.training else self.num_generations_eval
+        first = self.accelerator.process_index * count
+        return [(first + place) // size % 2 == 1 for place in range(count)]
 
     def _check(self, rollouts: Sequence[Rollout]) -> None:
         """A step without a rollout that worked teaches nothing, and several are no accident."""
@@ -120,6 +131,10 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             "rollout/failed": [float(rollout.failed) for rollout in rollouts],
             "rollout/silent": [float(not rollout.requests) for rollout in rollouts],
         }
+        if self.rollouts.alternate is not None:
+            for rollout in rollouts:
+                name = f"rollout/correct/{rollout.run.controller['name']}"
+                figures.setdefault(name, []).append(float(rollout.correct))
         for name, values in figures.items():
             found[name].append(sum(values) / max(len(values), 1))
 
@@ -134,11 +149,22 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         failed = torch.tensor([rollout.failed for rollout in self._active])
         weighed[failed.to(weighed.device)] = 0.0  # what a broken server did says nothing
         if self.options.weighting == "sequences":
-            weighed = weighed * _by_sequence(self._active, shape).to(weighed.device)
+            weighed = weighed * by_sequence(self._active, shape).to(weighed.device)
         if self.options.correction:
             weighed = weighed * self._corrected(out)
         out["advantages"] = weighed
+        if self.options.sft_coef:
+            right = [rollout.correct and bool(rollout.sampled) for rollout in self._active]
+            out["imitated"] = self._shared_out(torch.tensor(right, dtype=torch.float32))
         return out
+
+    def _shared_out(self, right: Tensor) -> Tensor:
+        """[B] weights of mean 1 over all processes, the same for every rollout that was right."""
+        right = right.to(self.accelerator.device)
+        totals = torch.stack([right.sum(), torch.ones_like(right).sum()])
+        count, rows = self.accelerator.reduce(totals, reduction="sum")
+        shares: Tensor = right * rows / count.clamp(min=1.0)
+        return shares
 
     def _corrected(self, out: dict[str, Any]) -> Tensor:
         """[B, T] importance weights of the trainer's probabilities over the sampler's."""
@@ -160,11 +186,25 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         return torch.where(mask.bool(), ratio, torch.ones_like(ratio))
 
+    def _imitation(self, inputs: dict[str, Any]) -> Tensor:
+        """Minus the mean log-likelihood of a token of right rollouts, each weighing the same."""
+        mask = inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        assert self._logps_now is not None  # the loss was just made of them
+        each = (self._logps_now * mask).sum(1) / mask.sum(1).clamp(min=1)
+        term: Tensor = -(each * inputs["imitated"]).mean()
+        self._metrics[self._mode]["sft_loss"].append(self.accelerator.gather(term).mean().item())
+        parts = self.current_gradient_accumulation_steps if self.model.training else 1
+        return term / parts
+
     # How log-probabilities are computed.
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._active = inputs["rollouts"]
         loss: Tensor = super()._compute_loss(model, inputs)
+        if self.options.sft_coef:
+            loss = loss + self.options.sft_coef * self._imitation(inputs)
         if not bool(loss.isfinite()):
             names = ", ".join(sorted({rollout.item.title for rollout in self._active}))
             raise TrainingError(
@@ -189,6 +229,7 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             raise UsageError("packed tries are not trained with the balancing loss of experts")
         shape = torch.Size((len(input_ids), logits_to_keep))
         logps, entropies = self._logps(model, self._active, shape, compute_entropy)
+        self._logps_now = logps if torch.is_grad_enabled() else None
         return logps, entropies, None
 
     def _logps(
@@ -227,31 +268,3 @@ def _for_trl(name: str, reward: Reward) -> Any:
 
     worth.__name__ = name
     return worth
-
-
-def _prompt(rollout: Rollout) -> list[int]:
-    """The root's prompt."""
-    tree = rollout.run.tree
-    segments = tree.root.segments if len(tree) else []
-    return [i for segment in segments if segment.origin == "prompt" for i in segment.ids]
-
-
-def _spoken(rollout: Rollout, mask: bool) -> tuple[list[int], list[float], list[int]]:
-    """Sampled ids, their log-probabilities, and 1 for each that is trained on."""
-    ids, logprobs, trained = list[int](), list[float](), list[int]()
-    for request in rollout.requests:
-        ids += request.sampled
-        logprobs += request.logprobs
-        trained += [int(not (mask and request.truncated))] * len(request.sampled)
-    return ids, logprobs, trained
-
-
-def _by_sequence(rollouts: Sequence[Rollout], shape: torch.Size) -> Tensor:
-    """[B, T] weights of mean 1 over a rollout, the same sum for each of its requests."""
-    weights = torch.ones(shape)
-    for row, rollout in enumerate(rollouts):
-        sizes = torch.tensor([len(request.sampled) for request in rollout.requests])
-        if len(sizes):
-            each = sizes.sum() / (sizes * len(sizes))
-            weights[row, : int(sizes.sum())] = each.repeat_interleave(sizes)
-    return weights

@@ -1,5 +1,6 @@
 """What a GRPO run is made of: TOML with the method's keys on top, as in an evaluation, and tables
-for TRL (`[grpo]`), for the packed rows (`[tree]`) and for rewards (`[rewards]`, a weight each)."""
+for TRL (`[grpo]`), for the packed rows (`[tree]`), for rewards (`[rewards]`, a weight each) and for
+the method of every second group (`[alternate]`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -69,6 +70,8 @@ class Plan:
     tables: Values
     method: Controller
     budget: Budget
+    alternate: Controller | None
+    """The method that answers every second group of prompts."""
     rewards: Mapping[str, tuple[Reward, float]]
     tree: TreeOptions
     grpo: Values
@@ -78,8 +81,8 @@ class Plan:
         """Raises UsageError for a key that nothing has, and for a value that cannot be."""
         from trl import GRPOConfig
 
-        below = {name: tables.get(name, {}) for name in ("grpo", "tree", "rewards")}
-        for name in ("tree", "rewards"):
+        below = {name: tables.get(name, {}) for name in ("grpo", "tree", "rewards", "alternate")}
+        for name in ("tree", "rewards", "alternate"):
             if not isinstance(below[name], Mapping):
                 raise UsageError(f"{name} has keys of its own: give {name}.KEY=VALUE")
         rest = {name: value for name, value in tables.items() if name not in below}
@@ -92,6 +95,7 @@ class Plan:
             rest,
             method,
             budget,
+            _alternate(below["alternate"], rest),
             _weights(below["rewards"]),
             build(TreeOptions, below["tree"], at="tree."),
             settings(GRPOConfig, below["grpo"], OURS, "grpo"),
@@ -114,6 +118,19 @@ def _one(tasks: list[Any]) -> list[Any]:
     if len(tasks) != 1:
         raise UsageError(f"one task to learn from, got {len(tasks)}")
     return tasks
+
+
+def _alternate(table: Values, above: Values) -> Controller | None:
+    """Sampled as the method above, unless it says otherwise."""
+    if not table:
+        return None
+    knobs = {name: value for name, value in table.items() if name != "controller"}
+    if "controller" not in table:
+        raise UsageError("alternate needs a method: give alternate.controller=NAME")
+    chosen = method_named(str(table["controller"]))
+    if "sampling" in above and "sampling" in {field.name for field in fields(chosen)}:
+        knobs = {"sampling": above["sampling"], **knobs}
+    return method_of(GrpoRecipe, knobs, chosen, method_named)[0]
 
 
 def _weights(table: Mapping[str, Any]) -> dict[str, tuple[Reward, float]]:

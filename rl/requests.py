@@ -59,3 +59,12 @@ def requests_of(tree: ThreadTree, model: str = "policy") -> Iterator[Request]:
                     segment.version,
                     segment.finish in ("length", "budget"),
                 )
+
+
+def line_of(tree: ThreadTree, thread: str) -> Iterator[str]:
+    """That thread and those in whose place it goes on, newest first."""
+    at = tree[thread]
+    yield at.id
+    while at.continues and at.parent is not None:
+        at = at.parent
+        yield at.id

@@ -1,7 +1,7 @@
 """Rollouts: a method run on problems, and the requests that its model is trained on."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,12 @@ from eval.item import Item
 from eval.scorers import scorers_of
 from reason.backends.base import Backend
 from reason.errors import BackendError, UsageError
+from reason.journal import Sink
 from reason.ledger import Budget
 from reason.run import Controller, Trajectory, nested, solve
 from reason.types import Prompt, SamplingParams
-from rl.requests import Request, requests_of
+from rl.requests import Request, line_of, requests_of
+from rl.tree_options import Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +27,17 @@ class Rollout:
     run: Trajectory
     role: str = "policy"
     """Whose requests are trained on."""
+    trained: Trained = "all"
+    """Which of them, as TreeOptions.trained has it."""
 
     @cached_property
     def requests(self) -> tuple[Request, ...]:
         """What that model was asked, with a sampled token each; none if it never came to that."""
-        return tuple(requests_of(self.run.tree, self.role))
+        found = tuple(requests_of(self.run.tree, self.role))
+        if self.trained == "all" or not found:
+            return found
+        line = set(line_of(self.run.tree, found[-1].thread))
+        return tuple(request for request in found if request.thread in line)
 
     @cached_property
     def correct(self) -> bool:
@@ -65,15 +73,21 @@ class Rollouts:
         *,
         budget: Budget | None = None,
         role: str = "policy",
+        trained: Trained = "all",
+        alternate: Controller | None = None,
         concurrency: int = 64,
         tries: int = 2,
     ) -> None:
-        check_sampling(method)
+        for each in (method, *([alternate] if alternate else [])):
+            check_sampling(each)
         if concurrency < 1:
             raise UsageError(f"concurrency must be 1 or more, got {concurrency}")
         if tries < 1:
             raise UsageError(f"tries must be 1 or more, got {tries}")
         self.method, self.backends, self.budget, self.role = method, backends, budget, role
+        self.trained, self.alternate = trained, alternate
+        self.watch: Callable[[Item], Sink | None] = lambda item: None
+        """Gives the first rollout of a batch a sink for its events."""
         self.tries = tries
         """How often a problem is put to a model that fails."""
         self.retried = 0
@@ -91,13 +105,16 @@ class Rollouts:
         """The problems."""
         return [*self._items.values()]
 
-    def run(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
-        """One rollout for each prompt, also where it comes several times.
+    def run(
+        self, prompts: Sequence[Prompt], seed: int | str, alternate: Sequence[bool] = ()
+    ) -> list[Rollout]:
+        """One rollout for each prompt, also where it comes several times; by the other method where
+        `alternate` says so.
 
         Raises UsageError for a prompt that is none of the problems', and for what would be wrong
         in every run.
         """
-        return self._runner.run(self.gather(prompts, seed))
+        return self._runner.run(self.gather(prompts, seed, alternate))
 
     def do(self, work: Any) -> Any:
         """Await something in the loop in which the backends live."""
@@ -107,7 +124,9 @@ class Rollouts:
         """End the loop; the backends stay."""
         self._runner.close()
 
-    async def gather(self, prompts: Sequence[Prompt], seed: int | str) -> list[Rollout]:
+    async def gather(
+        self, prompts: Sequence[Prompt], seed: int | str, alternate: Sequence[bool] = ()
+    ) -> list[Rollout]:
         """`run`, in an event loop that there is."""
         unknown = [prompt for prompt in prompts if question_id(prompt) not in self._items]
         if unknown:
@@ -115,24 +134,28 @@ class Rollouts:
         seats = asyncio.Semaphore(self._concurrency)
 
         async def one(place: int, prompt: Prompt) -> Rollout:
+            other = self.alternate if alternate and alternate[place] else None
+            item = self._items[question_id(prompt)]
             async with seats:
-                return await self._one(self._items[question_id(prompt)], f"{seed}/{place}")
+                sink = None if place else self.watch(item)
+                return await self._one(other or self.method, item, f"{seed}/{place}", sink)
 
         return await asyncio.gather(*(one(*pair) for pair in enumerate(prompts)))
 
-    async def _one(self, item: Item, seed: str) -> Rollout:
+    async def _one(self, method: Controller, item: Item, seed: str, sink: Sink | None) -> Rollout:
         for attempt in range(self.tries):
             run = await solve(
-                self.method,
+                method,
                 item.prompt,
                 self.backends,
                 budget=self.budget,
+                sinks=[sink] if sink and not attempt else [],
                 scorers=dict(scorers_of(item, self.backends)),
                 seed=f"{seed}/{attempt}" if attempt else seed,
             )
             if isinstance(run.failure, UsageError):
                 raise run.failure
-            rollout = Rollout(item, run, self.role)
+            rollout = Rollout(item, run, self.role, self.trained)
             if not rollout.failed:
                 return rollout
             self.retried += attempt + 1 < self.tries

@@ -7,6 +7,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 import math
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ def some(seed: int) -> list[Rollout]:
     return [rollout_of(requests) for requests in (woven, forest, drafts, apart, [request([7], [])])]
 
 
+def replace_correct(rollout: Rollout, right: bool) -> Rollout:
+    result = Result("right" if right else "wrong", "0")
+    return replace(rollout, run=replace(rollout.run, result=result))
+
+
 class Nothing:
     """A sampler that has the weights already."""
 
@@ -160,7 +166,7 @@ def trainer(kind: type[TreeGRPOTrainer], start: str, tokenizer: Any, **more: Any
 
 
 def inputs_of(rollouts: list[Rollout], options: TreeOptions, beta: Any) -> dict[str, Any]:
-    from rl.grpo import _by_sequence
+    from rl.columns import by_sequence
 
     rows, width = len(rollouts), max(rollout.sampled for rollout in rollouts)
     mask, old = torch.zeros(rows, width, dtype=torch.long), torch.zeros(rows, width)
@@ -170,7 +176,7 @@ def inputs_of(rollouts: list[Rollout], options: TreeOptions, beta: Any) -> dict[
         old[row, : len(said)] = torch.tensor(said)
     advantages = torch.tensor([1.0, -0.5, 0.7, -0.2, 0.3])[:, None].expand(rows, width).clone()
     if options.weighting == "sequences":
-        advantages = advantages * _by_sequence(rollouts, torch.Size((rows, width)))
+        advantages = advantages * by_sequence(rollouts, torch.Size((rows, width)))
     found = {
         "prompt_ids": torch.zeros(rows, 1, dtype=torch.long),
         "prompt_mask": torch.ones(rows, 1, dtype=torch.long),
@@ -238,6 +244,69 @@ def test_apr_weighs_every_sequence_of_a_rollout_the_same(start: str, tokenizer: 
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     plain = torch.cat([p.grad.flatten() for p in network.parameters()])
     assert float((gradient - plain).norm() / plain.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("right", [(True, False, True, False, False), (False,) * 5])
+def test_what_was_right_is_imitated_too(
+    right: tuple[bool, ...], start: str, tokenizer: Any
+) -> None:
+    """PDR, section 4.3: minus the mean over right rollouts of the mean log-probability of their
+    tokens, times the coefficient, beside the same policy loss."""
+    found = []
+    for coefficient in (0.0, 0.1):
+        options = TreeOptions(sft_coef=coefficient, row_tokens=30)
+        one = trainer(TreeGRPOTrainer, start, tokenizer, loss_type="cispo", options=options)
+        rollouts = [replace_correct(r, yes) for r, yes in zip(some(1), right, strict=True)]
+        given = inputs_of(rollouts, options, None)
+        given["imitated"] = one._shared_out(torch.tensor(right, dtype=torch.float32))
+        found.append((*loss_and_gradients(one, given), one))
+    (plain, without, _), (both, gradient, one) = found
+    one.model.zero_grad()
+    each = [
+        one_by_one(one.model, list(rollout.requests)).mean()
+        for rollout, yes in zip(some(1), right, strict=True)
+        if yes
+    ]
+    expected = -0.1 * torch.stack(each).mean() if each else torch.zeros(())
+    assert both - plain == pytest.approx(expected.item(), abs=1e-5)
+    if each:
+        expected.backward()  # type: ignore[no-untyped-call]
+        added = torch.cat([p.grad.flatten() for p in one.model.parameters()])
+        assert float((gradient - without - added).norm() / added.norm()) < 1e-4
+    else:
+        assert torch.equal(gradient, without)
+
+
+def test_of_a_rollout_the_last_line_of_threads_can_be_trained_alone() -> None:
+    every = some(1)[2]
+    last = replace(every, trained="last")
+    assert [r.sampled for r in last.requests] == [every.requests[-1].sampled]
+    assert last.sampled == len(every.requests[-1].sampled) < every.sampled
+
+
+def test_the_last_line_is_all_that_goes_on_in_one_place() -> None:
+    """A root that goes on in a fork after its child: both parts of it, and not the child."""
+    events: list[Event] = [
+        Opened(at=0.0, thread="0", parent=None, model="policy"),
+        Tokens(at=0.0, thread="0", segment=0, origin="prompt", ids=[5, 6]),
+        Tokens(at=0.0, thread="0", segment=1, origin="sampled", ids=[7], finish="stop"),
+        Opened(at=0.0, thread="0.0", parent="0", model="policy"),
+        Tokens(at=0.0, thread="0.0", segment=0, origin="prompt", ids=[8]),
+        Tokens(at=0.0, thread="0.0", segment=1, origin="sampled", ids=[9], finish="eos"),
+        Closed(at=0.0, thread="0.0", finish="eos"),
+        Opened(at=0.0, thread="0.1", parent="0", model="policy", kept=2, continues=True),
+        Tokens(at=0.0, thread="0.1", segment=0, origin="sampled", ids=[10], finish="eos"),
+        Closed(at=0.0, thread="0.1", finish="eos"),
+        Closed(at=0.0, thread="0", finish="eos"),
+    ]
+    ledger = Ledger()
+    for event in events:
+        ledger.apply(event)
+    item = Item("x", "x", "x", lambda answer: None)
+    tree = ThreadTree.replay(events)
+    run = Trajectory({"name": "test"}, "x", tree, ledger, Result("right", "0.1"))
+    assert [r.sampled for r in Rollout(item, run).requests] == [[7], [9], [10]]
+    assert [r.sampled for r in Rollout(item, run, trained="last").requests] == [[7], [10]]
 
 
 def test_no_token_of_a_rollout_is_trained_where_nothing_was_said(

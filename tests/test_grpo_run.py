@@ -19,7 +19,12 @@ from reason.errors import UsageError
 from rl.grpo_recipe import Plan
 from tests.console import reason
 
-RECIPES = ("apr_countdown", "pgrpo_countdown")
+RECIPES = {
+    "apr_countdown": 60,
+    "pgrpo_countdown": 60,
+    "pdr_countdown": 200,
+    "pacore_countdown": 60,
+}
 SMALL = (
     "task=countdown3",
     "problems=24",
@@ -29,14 +34,20 @@ SMALL = (
     "grpo.per_device_train_batch_size=8",
     "grpo.gradient_accumulation_steps=2",
     "grpo.save_steps=1",
+    "tree.correction=2",
 )
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_shipped_recipes_can_be_carried_out(name: str) -> None:
+@pytest.mark.parametrize(("name", "steps"), RECIPES.items())
+def test_shipped_recipes_can_be_carried_out(name: str, steps: int) -> None:
     plan = Plan.of({**read_toml(Path("rl/recipes") / f"{name}.toml"), "problems": 3})
     assert len(plan.problems("countdown")) == 3
-    assert plan.grpo["max_steps"] == 100
+    assert plan.grpo["max_steps"] == steps
+
+
+def test_every_recipe_is_looked_at() -> None:
+    found = {p.stem for p in Path("rl/recipes").glob("*.toml") if "[grpo]" in p.read_text()}
+    assert found == {*RECIPES}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,11 @@ def test_shipped_recipes_can_be_carried_out(name: str) -> None:
         ({"rewards": {"correctness": "much"}}, "rewards.correctness must be a weight, got 'much'"),
         ({"controller": "ape"}, "no controller is called 'ape'"),
         ({"wdith": 2}, "did you mean width"),
+        ({"alternate": 3}, "alternate has keys of its own"),
+        ({"alternate": {"width": 2}}, "alternate needs a method: give alternate.controller=NAME"),
+        ({"alternate": {"controller": "single", "wide": 2}}, "unknown key wide"),
+        ({"tree": {"trained": "first"}}, "tree.trained"),
+        ({"tree": {"sft_coef": -1}}, "sft_coef must be 0 or more, got -1"),
         ({"problems": 0}, "problems must be 1 or more"),
     ],
 )
@@ -128,6 +144,25 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     wider = [word.replace("width=2", "width=4") for word in SMALL]
     other = reason("train", "grpo", "apr_countdown", *wider, "--out", str(tmp_path / "b"))
     assert other.exit_code == 2 and "controller.width (2 there, 4 now)" in other.stderr
+
+
+def test_every_second_group_is_run_by_the_other_method(tmp_path: Path) -> None:
+    """PDR's mix: two updates on each batch, of which the refining attempts and the chains are
+    trained on, and what was right is imitated."""
+    words = [word for word in SMALL if not word.startswith("grpo.gradient")]
+    done = reason(
+        "train", "grpo", "pdr_countdown", *words, "grpo.steps_per_generation=2", "rounds=[3]",
+        "grpo.max_steps=4", "evaluate_every=0", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = [row for row in rows(tmp_path) if "reward" in row]
+    assert [row["step"] for row in found] == [1, 3]  # TRL tells of a batch once
+    for row in found:
+        both = (row["rollout/correct/pdr"] + row["rollout/correct/single"]) / 2
+        assert row["rollout/correct"] == pytest.approx(both)  # as many of each
+        assert row["sft_loss"] > 0
+        # Four attempts of each run of PDR were sampled, and one of them is trained on.
+        assert row["completions/mean_length"] < 0.6 * row["rollout/total_tokens"]
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
