@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eval.samples import Sample
 from eval.trees import Tree
-from reason.config import build, read_toml
+from reason.config import Values, build, read_toml
 from reason.errors import UsageError
 from reason.events import Opened, Tokens
 
@@ -64,14 +64,21 @@ class Prices:
 
 def read_prices(path: Path) -> Prices:
     """The price table of a file. Raises UsageError for anything else."""
-    table = build(_File, read_toml(path), at=f"{path}: ")
+    tables = read_toml(path)
+    try:
+        return _prices(path, tables)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _prices(path: Path, tables: Values) -> Prices:
+    table, models = build(_File, tables), {}
     if not table.models:
-        raise UsageError(f'{path} has no prices: write [models."NAME"] with prompt and sampled')
-    models = {}
+        raise UsageError('there are no prices: write [models."NAME"] with prompt and sampled')
     for name, values in table.models.items():
         if not isinstance(values, Mapping):
-            raise UsageError(f"{path}: models.{name} must be a table of prices, got {values!r}")
-        models[name] = build(Price, values, at=f"{path}: models.{name}: ")
+            raise UsageError(f"models.{name} must be a table of prices, got {values!r}")
+        models[name] = build(Price, values, at=f"models.{name}.")
     return Prices(path, models, table.currency)
 
 

@@ -7,7 +7,6 @@ UsageError, and an unknown key says which keys exist.
 
 import dataclasses
 import difflib
-import json
 import tomllib
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from reason.errors import UsageError
+from reason.scalar import items, scalar
 
 T = TypeVar("T")
 Values = dict[str, Any]
@@ -26,8 +26,8 @@ CHOICE = "controller"
 """The key that names it, beside those of the dataclass itself."""
 _NO_KINDS: Kinds = {}
 
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_SUFFIX = {"k": 1_000, "m": 1_000_000}
+_LISTED = 40
+"""Names that a message lists at most."""
 
 
 def read_toml(path: Path) -> Values:
@@ -103,7 +103,8 @@ def build(
         and f.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise UsageError(f"{at or cls.__name__}: missing {', '.join(missing)}")
+        place = at.removesuffix(".") or cls.__name__
+        raise UsageError(f"{place}: missing {', '.join(missing)}")
     try:
         if default is not None:
             return dataclasses.replace(default, **given)  # type: ignore[type-var]
@@ -112,16 +113,20 @@ def build(
         raise UsageError(f"{at}{error}") from error
 
 
-def unknown_key(values: Iterable[str], known: Iterable[str], at: str = "") -> None:
-    """Raise UsageError for the first key that does not exist, naming those that do."""
+def unknown_key(values: Iterable[str], known: Iterable[str], at: str = "", where: str = "") -> None:
+    """Raise UsageError for the first key that does not exist, naming those that do; of very many
+    those that are like it. `where` says what lists all of them."""
     names = sorted(known)
     for name in values:
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            raise UsageError(
-                f"unknown key {at}{name!s}{hint}; the keys are: {', '.join(names) or 'none'}"
-            )
+            told = f"the keys are: {', '.join(names) or 'none'}"
+            if len(names) > _LISTED:
+                inside = [each for each in names if name in each][:5]
+                like = dict.fromkeys([*inside, *difflib.get_close_matches(name, names, 5)])
+                told = f"of {len(names)} keys, {', '.join(like) or 'none'} are like it"
+            raise UsageError(f"unknown key {at}{name!s}{hint}; {told}{where and f'; {where}'}")
 
 
 def convert(hint: Any, value: Any, at: str, default: Any = None, kinds: Kinds = _NO_KINDS) -> Any:
@@ -143,14 +148,14 @@ def convert(hint: Any, value: Any, at: str, default: Any = None, kinds: Kinds = 
             raise UsageError(f"{at} has keys of its own: give {at}.KEY=VALUE, not {value!r}")
         return build(hint, value, default if isinstance(default, hint) else None, f"{at}.", kinds)
     if origin in (tuple, list):
-        items = _items(value, at, args[0])
-        converted = [convert(args[0], item, f"{at}[{i}]") for i, item in enumerate(items)]
+        given = items(value, at, args[0])
+        converted = [convert(args[0], item, f"{at}[{i}]") for i, item in enumerate(given)]
         return tuple(converted) if origin is tuple else converted
     if origin is dict or hint is dict:
         if not isinstance(value, Mapping):
             raise UsageError(f"{at} must be a table, got {value!r}")
         return dict(value)
-    return _scalar(hint, value, at)
+    return scalar(hint, value, at)
 
 
 def _chosen(methods: Methods, value: Any, at: str, kinds: Kinds) -> Any:
@@ -158,7 +163,7 @@ def _chosen(methods: Methods, value: Any, at: str, kinds: Kinds) -> Any:
         raise UsageError(f"{at} has keys of its own: give {at}.{CHOICE}=NAME, not {value!r}")
     if CHOICE not in value:
         raise UsageError(f"{at} has no {CHOICE}: give {at}.{CHOICE}=NAME")
-    name = _scalar(str, value[CHOICE], f"{at}.{CHOICE}")
+    name = scalar(str, value[CHOICE], f"{at}.{CHOICE}")
     knobs = {key: below for key, below in value.items() if key != CHOICE}
     return build(methods(name), knobs, None, f"{at}.", kinds)
 
@@ -174,73 +179,6 @@ def _union(args: tuple[Any, ...], value: Any, at: str, default: Any, kinds: Kind
             problem = problem or error
     assert problem is not None
     raise problem
-
-
-def _scalar(hint: Any, value: Any, at: str) -> Any:
-    readers: dict[Any, tuple[Callable[[str], Any], str]] = {
-        bool: (_bool, "true or false"),
-        int: (_int, "an integer"),
-        float: (_float, "a number"),
-        Path: (Path, "a path"),
-    }
-    if hint is Any or (hint is str and isinstance(value, str)):
-        return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is hint or (hint is Path and isinstance(value, Path)):
-        return value
-    if isinstance(value, str) and hint in readers:
-        try:
-            return readers[hint][0](value)
-        except ValueError:
-            pass
-    expected = readers[hint][1] if hint in readers else "a string"
-    raise UsageError(f"{at} must be {expected}, got {value!r}")
-
-
-def _bool(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in _WORDS:
-        raise ValueError(text)
-    return _WORDS[word]
-
-
-def _int(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        number = _float(text)  # 4k, 1e3
-    if not number.is_integer():
-        raise ValueError(text)
-    return int(number)
-
-
-def _float(text: str) -> float:
-    text = text.strip()
-    if text and text[-1].lower() in _SUFFIX and text.lower() not in ("inf", "nan"):
-        return float(text[:-1]) * _SUFFIX[text[-1].lower()]
-    return float(text.replace("_", ""))
-
-
-def _items(value: Any, at: str, hint: Any) -> list[Any]:
-    """A list, also as JSON or as words between commas; words that stay text keep their spaces."""
-    if isinstance(value, list | tuple):
-        return list(value)
-    if not isinstance(value, str):
-        return [value]
-    if value.lstrip().startswith("["):
-        try:
-            return list(json.loads(value, strict=False))
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{at} must be a list, got {value!r}") from error
-    parts = value.split(",") if value else []
-    if hint is not str:
-        return [part.strip() for part in parts if part.strip()]
-    if "" in parts:
-        raise UsageError(
-            f'{at} has an empty item; one with a comma in it is written {at}=["…"], got {value!r}'
-        )
-    return parts
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:

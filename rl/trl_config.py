@@ -32,7 +32,8 @@ def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
     for name, why in ours.items():
         if name in table:
             raise UsageError(f"{at}.{name} is not for a recipe: {why}")
-    unknown_key(table, known.keys() - ours.keys(), f"{at}.")
+    listing = f"python -m pydoc {cls.__module__.partition('.')[0]}.{cls.__name__} describes all"
+    unknown_key(table, known.keys() - ours.keys(), f"{at}.", listing)
     words = CHOICES.get(cls.__name__, {})
     found = {
         name: _typed(value, known[name].default, f"{at}.{name}", words.get(name, ()))

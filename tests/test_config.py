@@ -212,7 +212,7 @@ def test_values_from_toml_keep_their_types() -> None:
         ({"on": 1}, "on must be true or false, got 1"),
         ({"start": 5}, "start must be a string, got 5"),
         ({"seed": None}, "seed must be an integer, got None"),
-        ({"stages": [{}]}, "stages[0].: missing name"),
+        ({"stages": [{}]}, "stages[0]: missing name"),
         ({"stages": [{"name": "a", "step": 1}]}, "unknown key stages[0].step (did you mean steps?"),
         ({"sampling": [1]}, "sampling has keys of its own"),
     ],

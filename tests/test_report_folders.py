@@ -290,6 +290,31 @@ def test_mistakes_are_one_line(words: list[str], message: str) -> None:
     assert result.stderr.startswith(f"reason: {message}") and result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('curency = "USD"', "unknown key curency (did you mean currency?); the keys are: currency"),
+        ("currency = 3", "currency must be a string, got 3"),
+        ("", 'there are no prices: write [models."NAME"] with prompt and sampled'),
+        ("models = 3", "models must be a table, got 3"),
+        ("models.x = 3", "models.x must be a table of prices, got 3"),
+        ("models.x.prompt = 1", "models.x: missing sampled"),
+        ('models.x = {prompt = "a", sampled = 2}', "models.x.prompt must be a number, got 'a'"),
+        (
+            "models.x = {prompt = -1, sampled = 2}",
+            "models.x.prompt must be 0 or more for a million tokens, got -1.0",
+        ),
+        ('[models."a/b"]\npromt = 1', "unknown key models.a/b.promt (did you mean prompt?); the"),
+    ],
+)
+def test_a_price_table_that_cannot_be_used(tmp_path: Path, table: str, message: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(table)
+    result = reason("report", str(evaluations()), "--prices", str(file), "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"reason: {file}: {message}")
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError) as error:

@@ -1,6 +1,7 @@
 """What a recipe may say of TRL's own keys, checked before anything is trained."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,20 @@ def test_a_value_that_no_training_takes(table: dict[str, Any], message: str) -> 
     with pytest.raises(UsageError) as caught:
         settings(GRPOConfig, table, {}, "grpo")
     assert str(caught.value) == message
+
+
+def test_of_very_many_keys_those_like_it_are_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings(GRPOConfig, {"lr": 1e-5}, {}, "grpo")
+    count = len(fields(GRPOConfig))
+    assert str(caught.value) == (
+        f"unknown key grpo.lr; of {count} keys, lr_scheduler_kwargs, lr_scheduler_type are like it; "
+        "python -m pydoc trl.GRPOConfig describes all"
+    )
+    with pytest.raises(UsageError, match=r"learning_rte \(did you mean learning_rate\?\); of "):
+        settings(GRPOConfig, {"learning_rte": 1e-5}, {}, "grpo")
+    with pytest.raises(UsageError, match=f"zzz; of {count} keys, none are like it; python"):
+        settings(GRPOConfig, {"zzz": 1e-5}, {}, "grpo")
 
 
 def test_words_of_the_command_line_are_what_trl_takes() -> None:
