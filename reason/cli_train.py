@@ -54,6 +54,7 @@ def grpo_command(asked: Train, tables: Values) -> int:
     same training is gone on with. KEY=VALUE sets any key of the recipe: width=2 grpo.max_steps=50.
     """
     with extra("rl"):
+        from rl.async_run import train_ahead
         from rl.grpo_recipe import Plan
         from rl.grpo_run import train_grpo
         from rl.recipe import recipe_file
@@ -61,7 +62,7 @@ def grpo_command(asked: Train, tables: Values) -> int:
     out, given = _given(asked, tables)
     plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
     with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
-        train_grpo(plan, out, terminal())
+        (train_ahead if plan.recipe.ahead else train_grpo)(plan, out, terminal())
     return 0
 
 

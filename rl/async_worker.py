@@ -43,7 +43,7 @@ class RolloutWorker:
         ahead: int,
         most: int = 1024,
         scale: bool = False,
-        seed: int = 0,
+        seed: int | str = 0,
     ) -> None:
         for name, value, least in (("group", group, 2), ("ahead", ahead, 1), ("most", most, 1)):
             if value < least:

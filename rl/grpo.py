@@ -11,18 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.nn import functional as F
 from trl import GRPOTrainer
 
 from reason.errors import TrainingError, UsageError
 from rl.columns import by_sequence, prompt_of, spoken
-from rl.layouts import pack, together
+from rl.layouts import Layout, pack, together
 from rl.masks import arguments, guard, implementation, register
+from rl.requests import Request
 from rl.rewards import Reward
 from rl.rollouts import Rollout, Rollouts
 from rl.sampler import Sampler
 from rl.tree_options import TreeOptions
+
+DIVIDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+"""Ways of training of which each forward pass is a meeting of all processes."""
 
 
 class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -73,6 +78,14 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     # Where completions come from.
 
+    def send_weights(self) -> None:
+        """Let the sampler have those of this step, once."""
+        if self._sent != self.state.global_step:
+            self._sent = self.state.global_step
+            model = self.accelerator.unwrap_model(self.model)
+            self.rollouts.do(self.sampler.send(model, self._sent))
+            self.accelerator.wait_for_everyone()
+
     @staticmethod
     def _rolled_out(prompts: list[Any], trainer: "TreeGRPOTrainer") -> dict[str, Any]:
         """One rollout for each prompt, as TRL's `rollout_func` returns them."""
@@ -80,9 +93,7 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _roll_out(self, prompts: list[Any]) -> dict[str, Any]:
         step = self.state.global_step
-        if self._sent != step:
-            self.rollouts.do(self.sampler.send(self.accelerator.unwrap_model(self.model), step))
-            self._sent = step
+        self.send_weights()
         call = self._calls[self._mode, step]  # not TRL's count, which begins anew on resuming
         self._calls[self._mode, step] += 1
         place = f"{self.args.seed}/{self._mode}/{step}/{call}/{self.accelerator.process_index}"
@@ -239,15 +250,20 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         device = self.accelerator.device
         counts = [rollout.sampled for rollout in rollouts]
         rows = pack([r for rollout in rollouts for r in rollout.requests], self.options.row_tokens)
+        idle = self._idle(len(rows))
         attention = implementation(self.accelerator.unwrap_model(model))
-        logps, entropies = [], []
-        for row in (row.to(device) for row in rows):
+        logps, entropies = list[Tensor](), list[Tensor]()
+        nothing = torch.zeros((), device=device)
+        for row in (row.to(device) for row in [*rows, *idle]):
             with self.accelerator.autocast():
                 out = model(
                     **arguments(row, attention, next(model.parameters()).dtype),
                     shift_labels=row.shift_labels[None],
                     fused_lm_head=True,
                 )
+            if len(logps) == len(rows):
+                nothing = nothing + out.log_probs.sum() * 0.0
+                continue
             logps.append(out.log_probs[0, row.source])
             if entropy:
                 entropies.append(out.entropy[0, row.source])
@@ -259,7 +275,16 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             parts = torch.split(together(rows, values), counts)
             return torch.stack([F.pad(part, (0, shape[1] - len(part))) for part in parts])
 
-        return spread(logps), spread(entropies) if entropy else None
+        return spread(logps) + nothing, spread(entropies) if entropy else None
+
+    def _idle(self, count: int) -> list[Layout]:
+        """Rows that count for nothing: where weights are divided, a process that went through the
+        model less often than the others would keep them waiting."""
+        if self.accelerator.distributed_type not in DIVIDED:
+            return []
+        counts = self.accelerator.gather(torch.tensor([count], device=self.accelerator.device))
+        token = self._tokenizer.eos_token_id
+        return pack([Request([token], [token])]) * (int(counts.max()) - count)
 
 
 def _for_trl(name: str, reward: Reward) -> Any:

@@ -3,9 +3,10 @@ for TRL (`[grpo]`), for the packed rows (`[tree]`), for rewards (`[rewards]`, a 
 the method of every second group (`[alternate]`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from controllers.methods import method_named
 from eval.item import Item
@@ -13,11 +14,11 @@ from eval.tasks import Countdown, parse_tasks, task_of
 from reason.config import Values, build
 from reason.errors import UsageError
 from reason.ledger import Budget
-from reason.run import Controller
+from reason.run import Controller, described
 from reason.settings import method_of
 from rl.rewards import Reward, reward_named
 from rl.tree_options import TreeOptions
-from rl.trl_config import settings
+from rl.trl_config import configured, settings
 
 OURS = {
     "output_dir": "it is --out",
@@ -27,6 +28,30 @@ OURS = {
     "use_vllm": "rollouts are the engine's",
 }
 """Keys of TRL's configuration that a recipe does not set, and why."""
+
+DEFAULTS = {
+    "per_device_train_batch_size": 16,
+    "num_generations": 8,
+    "max_completion_length": 4096,
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+    "save_steps": 20,
+    "save_total_limit": 2,
+    "disable_tqdm": True,
+    # Ranks pack different numbers of rows: a forward pass must not wait for the others' buffers.
+    "ddp_broadcast_buffers": False,
+}
+"""Of TRL's keys, where a recipe says nothing."""
+FREE = (
+    "backend",
+    "transfer",
+    "report_to",
+    "evaluate_every",
+    "evaluate_task",
+    "evaluate_limit",
+    "threads",
+)
+"""Keys of a recipe that weights do not depend on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,14 @@ class GrpoRecipe:
     problems: int = 2000
     problems_seed: int = 0
     seed: int = 0
+    backend: str = ""
+    """The servers that rollouts are sampled from, as `--backend` of other commands takes them:
+    sglang://HOST:PORT. Without it a copy of the model in this process."""
+    transfer: Literal["broadcast", "disk"] = "broadcast"
+    """How weights get there: by torch.distributed, or by the folder, which servers then share."""
+    ahead: int = 0
+    """Groups of rollouts that run ahead of the trainer, which is then TRL's asynchronous one; 0
+    for rollouts and updates in turn."""
     concurrency: int = 64
     """Rollouts at the same time."""
     threads: int = 1
@@ -58,8 +91,22 @@ class GrpoRecipe:
         for name in ("problems", "concurrency", "threads", "evaluate_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.evaluate_every < 0:
-            raise ValueError(f"evaluate_every must be 0 or more, got {self.evaluate_every}")
+        for name in ("evaluate_every", "ahead"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.ahead and not self.backend:
+            raise ValueError("ahead needs servers that sample meanwhile: give backend=sglang://…")
+
+    @property
+    def configuration(self) -> Any:
+        """The class of TRL's configuration."""
+        if self.ahead:
+            from trl.experimental.async_grpo import AsyncGRPOConfig
+
+            return AsyncGRPOConfig
+        from trl import GRPOConfig
+
+        return GRPOConfig
 
 
 @dataclass(frozen=True)
@@ -79,8 +126,6 @@ class Plan:
     @classmethod
     def of(cls, tables: Values) -> "Plan":
         """Raises UsageError for a key that nothing has, and for a value that cannot be."""
-        from trl import GRPOConfig
-
         below = {name: tables.get(name, {}) for name in ("grpo", "tree", "rewards", "alternate")}
         for name in ("tree", "rewards", "alternate"):
             if not isinstance(below[name], Mapping):
@@ -88,6 +133,9 @@ class Plan:
         rest = {name: value for name, value in tables.items() if name not in below}
         own = {f.name for f in fields(GrpoRecipe)}
         recipe = build(GrpoRecipe, {k: v for k, v in rest.items() if k in own})
+        for name in ("tree", "alternate"):
+            if recipe.ahead and below[name]:
+                raise UsageError(f"{name} cannot be had with ahead")
         chosen = method_named(recipe.controller)
         method, budget = method_of(GrpoRecipe, rest, chosen, method_named)
         return cls(
@@ -98,7 +146,41 @@ class Plan:
             _alternate(below["alternate"], rest),
             _weights(below["rewards"]),
             build(TreeOptions, below["tree"], at="tree."),
-            settings(GRPOConfig, below["grpo"], OURS, "grpo"),
+            settings(recipe.configuration, below["grpo"], OURS, "grpo"),
+        )
+
+    def described(self) -> Values:
+        """All that the weights depend on, as config.json holds it. Where the learning rate does not
+        know of the end, more steps can be asked for."""
+        recipe = {k: v for k, v in asdict(self.recipe).items() if k not in FREE}
+        constant = str(self.grpo.get("lr_scheduler_type", "linear")).startswith("constant")
+        free = ("save_steps", "save_total_limit", *(["max_steps"] if constant else []))
+        return {
+            "recipe": recipe,
+            "controller": described(self.method),
+            **({"alternate": described(self.alternate)} if self.alternate else {}),
+            "budget": {k: v for k, v in asdict(self.budget).items() if v != float("inf")},
+            "rewards": {name: weight for name, (_, weight) in self.rewards.items()},
+            "tree": asdict(self.tree),
+            "grpo": {k: v for k, v in self.grpo.items() if k not in free},
+        }
+
+    def arguments(self, folder: Path) -> Any:
+        """TRL's configuration for a run into that folder. Raises UsageError for what does not go
+        together."""
+        import torch
+
+        recipe, cls = self.recipe, self.recipe.configuration
+        known = {field.name for field in fields(cls)}
+        given = {name: value for name, value in DEFAULTS.items() if name in known}
+        given |= {"bf16": False, "use_cpu": not torch.cuda.is_available(), **self.grpo}
+        return configured(
+            cls,
+            "grpo",
+            output_dir=str(folder / "checkpoints"),
+            seed=recipe.seed,
+            report_to=[] if recipe.report_to == "none" else [recipe.report_to],
+            **given,
         )
 
     def problems(self, grammar: str) -> list[Item]:

@@ -1,12 +1,16 @@
 """Where rollouts are sampled, and how the weights get there."""
 
+import asyncio
 import copy
+from collections.abc import Iterator
 from typing import Any, Protocol, Self
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from reason.backends.base import Backend
 from reason.backends.hf import HFBackend
+from rl.weight_transfer import Way, servers_of
 
 
 class Sampler(Protocol):
@@ -18,8 +22,13 @@ class Sampler(Protocol):
     async def send(self, model: Any, version: int) -> None:
         """Let it sample from the weights of this model of transformers from now on.
 
-        Nothing may be running. Raises BackendError if it cannot take them.
+        Nothing may be running. Every process that trains calls it. Raises BackendError if it cannot
+        take them.
         """
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
         ...
 
 
@@ -43,7 +52,50 @@ class Embedded:
     @torch.no_grad()
     async def send(self, model: Any, version: int) -> None:
         """Copy every weight in place, and forget what was computed with the old ones."""
-        new = dict(model.named_parameters())
+        new = dict(whole(model))
         for name, weight in self._network.named_parameters():
             weight.copy_(new[name])
         self._backend.forget()
+
+    async def close(self) -> None:
+        await self._backend.close()
+
+
+class Served:
+    """Servers of SGLang; of several processes that train, the `first` sends."""
+
+    def __init__(self, backend: Backend, way: Way, first: bool = True) -> None:
+        """Raises UsageError for a backend that is none of SGLang's."""
+        self._servers = servers_of(backend)
+        self._backend, self._way, self._first, self._open = backend, way, first, False
+
+    @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    async def send(self, model: Any, version: int) -> None:
+        weights = whole(model)
+        if not self._first:
+            for _ in weights:  # parts of each lie in every process
+                pass
+            return
+        if not self._open:
+            await self._way.open(self._servers)
+            self._open = True
+        await asyncio.gather(*(server.pause() for server in self._servers))
+        try:
+            await self._way.send(weights, version)
+        finally:
+            await asyncio.gather(*(server.resume() for server in self._servers))
+
+    async def close(self) -> None:
+        if self._open:
+            await self._way.close()
+        await self._backend.close()
+
+
+@torch.no_grad()
+def whole(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every weight under its checkpoint's name, put together where FSDP2 has divided it."""
+    for name, weight in model.named_parameters():
+        yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight.detach()

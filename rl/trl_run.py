@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from reason.backends.connect import MODELS
 from reason.backends.hf_load import load_pair
+from reason.backends.tokenizer import load_tokenizer
 from reason.errors import UsageError
 
 
@@ -17,15 +19,35 @@ def begin(model: str, dtype: str = "float32") -> tuple[Any, Any]:
 
     Raises UsageError for a tokenizer without a token for the end or for padding.
     """
-    shipped = MODELS / model
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network, tokenizer = load_pair(str(shipped) if shipped.is_dir() else model, dtype, device)
+    tokenizer = tokenizer_of(model)
+    return load_pair(place_of(model), dtype, device)[0], tokenizer
+
+
+def place_of(model: str) -> str:
+    """Where it lies: the folder of one that ships, else the path or name itself."""
+    shipped = MODELS / model
+    return str(shipped) if shipped.is_dir() else model
+
+
+def tokenizer_of(model: str) -> Any:
+    """Its tokenizer. Raises UsageError for one without a token for the end or for padding."""
+    tokenizer = load_tokenizer(place_of(model))
     for name in ("eos_token", "pad_token"):
         if getattr(tokenizer, f"{name}_id") is None:
             raise UsageError(
                 f"the tokenizer of {model} has no {name}: name one in its tokenizer_config.json"
             )
-    return network, tokenizer
+    return tokenizer
+
+
+def finished(folder: Path, steps: int, console: Console) -> bool:
+    """Whether so many steps were made and the model is there; says so."""
+    model = folder / "model"
+    if not 0 < steps <= steps_of(newest(folder)) or not model.is_dir():
+        return False
+    console.print(f"finished before: the model is in {model}", markup=False, soft_wrap=True)
+    return True
 
 
 def newest(folder: Path) -> Path | None:

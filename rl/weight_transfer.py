@@ -8,13 +8,16 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from safetensors.torch import save_file
 
+from reason.backends.base import Backend
+from reason.backends.pool import Pool
 from reason.backends.sglang import SGLangBackend
 from reason.backends.sglang_weights import WeightsUpdateGroup
+from reason.errors import UsageError
 
 T = TypeVar("T")
 Named = Iterator[tuple[str, torch.Tensor]]
@@ -73,6 +76,22 @@ class ByDisk:
 
     async def close(self) -> None:
         """The folder stays: it holds the last weights."""
+
+
+def way_of(name: Literal["broadcast", "disk"], model: str, folder: Path) -> Way:
+    """`Broadcast`, or `ByDisk` by a folder below `folder`, of a checkpoint like `model`."""
+    return Broadcast() if name == "broadcast" else ByDisk(model, folder / "weights")
+
+
+def servers_of(backend: Backend) -> list[SGLangBackend]:
+    """The servers that it consists of. Raises UsageError if they cannot be given new weights."""
+    workers = backend.workers if isinstance(backend, Pool) else (backend,)
+    found = [worker for worker in workers if isinstance(worker, SGLangBackend)]
+    if len(found) < len(workers):
+        raise UsageError(
+            f"{backend.info.model} cannot be given new weights: sample from sglang://HOST:PORT"
+        )
+    return found
 
 
 class WeightTransfer:

@@ -4,7 +4,10 @@ import os
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
+import json
 import queue
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -34,6 +37,7 @@ from rl.requests import Request
 from rl.rewards import correctness
 from rl.rollouts import Rollouts
 from rl.weight_transfer import Broadcast, ByDisk, Way, WeightTransfer
+from tests.console import reason
 from tests.driving import run
 from tests.oracle import oracle
 from tests.rl_models import forests, model, one_by_one
@@ -199,6 +203,80 @@ class Counting(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         self.logs.append(dict(logs or {}))
+
+
+def trained(name: str, out: Path, server: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """`reason train grpo` in a process of its own, beside that of the server."""
+    words = ["problems=12", "sampling.max_tokens=200", "rounds=1"]
+    words += [f"backend=sglang://{server.removeprefix('http://')}", "grpo.learning_rate=1e-4"]
+    command = [sys.executable, "-m", "reason.cli", "train", "grpo", name, "--out", str(out)]
+    return subprocess.run([*command, *words, *more], capture_output=True, text=True, timeout=400)
+
+
+def agrees(server: str, folder: Path) -> None:
+    """The server samples from the weights in that folder: the same log-probabilities, which are
+    others than those of the model that ships."""
+    backend = SGLangBackend(server)
+    ids = [*backend.encode(ITEMS[0].prompt), 75, 19, 41, 18, 92]
+    said = run(backend.score(ids, 4))
+    run(backend.close())
+    expected, first = logps_of(folder, ids), logps_of(Path(COUNTDOWN), ids)
+    assert said == pytest.approx(expected, abs=1e-3)
+    assert max(abs(a - b) for a, b in zip(expected, first, strict=True)) > 3e-3
+
+
+def logps_of(folder: Path, ids: list[int]) -> list[float]:
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        logits = network(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+    found = logits.log_softmax(-1)[3:-1].gather(-1, torch.tensor(ids[4:])[:, None])[:, 0]
+    return list(map(float, found))
+
+
+def steps(folder: Path) -> list[int]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [row["step"] for row in rows if "reward" in row]
+
+
+def test_a_trainer_and_a_server_in_turn(server: str, tmp_path: Path) -> None:
+    """Separate processes, as on separate machines: rollouts by the server, weights by broadcast."""
+    done = trained(
+        "apr_countdown", tmp_path, server, "grpo.max_steps=2", "grpo.num_generations=4",
+        "grpo.per_device_train_batch_size=8", "grpo.gradient_accumulation_steps=1",
+        "tree.correction=2", "evaluate_every=2", "evaluate_limit=4", "grpo.warmup_steps=0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path) == [1, 2] and "2 held out: " in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    gaps = [row["sampler/gap"] for row in rows if "reward" in row]
+    assert max(gaps) < 1e-3  # what the server says of its tokens is what the trainer says
+    agrees(server, tmp_path / "model")
+
+
+def test_rollouts_ahead_and_going_on(server: str, tmp_path: Path) -> None:
+    more = ["ahead=3", "grpo.token_budget=1024", "grpo.gradient_accumulation_steps=1"]
+    more += [
+        "evaluate_every=0",
+        "grpo.num_generations=4",
+        "transfer=disk",
+        "grpo.save_steps=2",
+        "grpo.warmup_steps=0",
+    ]
+    done = trained("async_countdown", tmp_path, server, *more, "grpo.max_steps=2")
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path) == [1, 2]
+    again = trained("async_countdown", tmp_path, server, *more, "grpo.max_steps=4")
+    assert again.returncode == 0, again.stderr
+    assert "going on from" in again.stdout and steps(tmp_path) == [1, 2, 3, 4]
+    third = trained("async_countdown", tmp_path, server, *more, "grpo.max_steps=4")
+    assert third.stdout == f"finished before: the model is in {tmp_path / 'model'}\n"
+
+
+def test_a_sampler_that_takes_no_weights(tmp_path: Path) -> None:
+    done = reason(
+        "train", "grpo", "apr_countdown", "backend=countdown-apr", "--out", str(tmp_path / "x")
+    )
+    assert done.exit_code == 2 and "cannot be given new weights: sample from sglang" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["broadcast", "disk"])

@@ -24,6 +24,7 @@ RECIPES = {
     "pgrpo_countdown": 60,
     "pdr_countdown": 200,
     "pacore_countdown": 60,
+    "async_countdown": 60,
 }
 SMALL = (
     "task=countdown3",
@@ -40,7 +41,12 @@ SMALL = (
 
 @pytest.mark.parametrize(("name", "steps"), RECIPES.items())
 def test_shipped_recipes_can_be_carried_out(name: str, steps: int) -> None:
-    plan = Plan.of({**read_toml(Path("rl/recipes") / f"{name}.toml"), "problems": 3})
+    tables = {**read_toml(Path("rl/recipes") / f"{name}.toml"), "problems": 3}
+    if name == "async_countdown":  # which server only its user knows
+        with pytest.raises(UsageError, match="ahead needs servers that sample meanwhile"):
+            Plan.of(tables)
+        tables["backend"] = "sglang://127.0.0.1:1"
+    plan = Plan.of(tables)
     assert len(plan.problems("countdown")) == 3
     assert plan.grpo["max_steps"] == steps
 
@@ -69,6 +75,10 @@ def test_every_recipe_is_looked_at() -> None:
         ({"alternate": {"width": 2}}, "alternate needs a method: give alternate.controller=NAME"),
         ({"alternate": {"controller": "single", "wide": 2}}, "unknown key wide"),
         ({"tree": {"trained": "first"}}, "tree.trained"),
+        ({"ahead": -1}, "ahead must be 0 or more, got -1"),
+        ({"ahead": 2, "backend": "x", "tree": {"sft_coef": 1}}, "tree cannot be had with ahead"),
+        ({"ahead": 2, "backend": "x", "grpo": {"beta": 1}}, "unknown key grpo.beta"),
+        ({"transfer": "mail"}, "transfer"),
         ({"tree": {"sft_coef": -1}}, "sft_coef must be 0 or more, got -1"),
         ({"problems": 0}, "problems must be 1 or more"),
     ],
