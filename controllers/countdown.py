@@ -20,6 +20,7 @@ THREADS = ThreadFormat(
     block_end="</Parallel>",
     block="<Parallel><Outlines>",
     outline=("<Outline>", ":", "</Outline>"),
+    width=8,  # a block with all first operations of four numbers may fill the models' context
 )
 
 

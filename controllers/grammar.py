@@ -41,6 +41,8 @@ class ThreadFormat:
     """Begins a block, with the outlines in it."""
     outline: tuple[str, str, str]
     """What stands before, between and after the number and the text of an outline."""
+    width: int = 0
+    """Outlines to a block, as many as suit the models of the grammar; 0 leaves it to the model."""
     outlines: str = "<Outlines>"
     outlines_end: str = "</Outlines>"
     pattern: str = r"<Outline>\s*([0-9]+(?:\.[0-9]+)*)\s*:\s*(.*?)\s*</Outline>"

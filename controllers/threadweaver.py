@@ -23,8 +23,9 @@ class ThreadWeaver:
 
     name: ClassVar[str] = "threadweaver"
     needs: ClassVar[tuple[str, ...]] = ("token_ids",)
-    width: int = 0
-    """Outlines to a block that the model is asked for; 0 leaves it to the model."""
+    width: int | None = None
+    """Outlines to a block that the model is asked for; 0 leaves it to the model, none is as many as
+    suit the models of the grammar."""
     blocks: int = 8
     """Most parallel blocks; then the model writes threads itself, one after another."""
     most: int = 32
@@ -44,13 +45,15 @@ class ThreadWeaver:
 
     def __post_init__(self) -> None:
         for name, least in (("width", 0), ("blocks", 0), ("most", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be {least} or more, got {value}")
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         form = syntax.threads
-        root = engine.open(syntax.woven(prompt, self.width))
+        width = form.width if self.width is None else self.width
+        root = engine.open(syntax.woven(prompt, width))
         turn = await self._turn(engine, form, root, 0)
         for block in range(1, self.blocks + 1):
             if turn.stopped_at != form.outlines_end:

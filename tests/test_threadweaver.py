@@ -4,6 +4,7 @@ import json
 import random
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from reason.ledger import Budget
 from reason.run import Trajectory, solve
 from reason.types import Result, SamplingParams
 from rl.weaving import woven
+from tests.console import reason
 from tests.driving import run as drive
 from tests.oracle import oracle
 from tests.runs import run
@@ -177,6 +179,28 @@ def test_the_shipped_model_weaves() -> None:
     done = drive(go())
     assert done.result and done.result.answer and item.verify(done.result.answer)
     assert len(done.tree) > 2 and "<Thread>" in said(done)
+
+
+def test_on_the_shipped_model_a_block_leaves_room_for_what_follows() -> None:
+    """All first operations at once would fill the context before there is an answer."""
+    done = reason("ask", "make 24 from 3 5 7 8", "-c", "threadweaver", "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verified"] is True and told["longest_sequence"] < 1500
+
+
+def test_the_grammar_says_how_many_outlines_suit_its_models() -> None:
+    def opening(**knobs: Any) -> str:
+        """The prompt of ten words."""
+        model = oracle()
+        method = ThreadWeaver(syntax="countdown", sampling=GREEDY, **knobs)
+        done = run(method, model, prompt="24 3 5 7 8")
+        return model.decode(done.tree.root.ids[:10])
+
+    assert opening().endswith("; 8 <go>")
+    assert [opening(width=k)[-6:] for k in (0, 2)] == ["0 <go>", "2 <go>"]
+    told = json.dumps(syntax_of("tags").woven("Q?", TAGS.width))
+    assert TAGS.width == 0 and "exactly" not in told
 
 
 @pytest.mark.parametrize("form", [TAGS, syntax_of("countdown").threads])

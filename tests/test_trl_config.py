@@ -57,8 +57,8 @@ def test_of_very_many_keys_those_like_it_are_named() -> None:
         settings(GRPOConfig, {"lr": 1e-5}, {}, "grpo")
     count = len(fields(GRPOConfig))
     assert str(caught.value) == (
-        f"unknown key grpo.lr; of {count} keys, lr_scheduler_kwargs, lr_scheduler_type are like it; "
-        "python -m pydoc trl.GRPOConfig describes all"
+        f"unknown key grpo.lr; of {count} keys, lr_scheduler_kwargs, lr_scheduler_type are like "
+        "it; python -m pydoc trl.GRPOConfig describes all"
     )
     with pytest.raises(UsageError, match=r"learning_rte \(did you mean learning_rate\?\); of "):
         settings(GRPOConfig, {"learning_rte": 1e-5}, {}, "grpo")
