@@ -18,7 +18,7 @@ from reason.run import Controller, described
 from reason.settings import method_of
 from rl.rewards import Reward, reward_named
 from rl.tree_options import TreeOptions
-from rl.trl_config import configured, settings
+from rl.trl_config import configured, reporting, settings
 
 OURS = {
     "output_dir": "it is --out",
@@ -179,7 +179,7 @@ class Plan:
             "grpo",
             output_dir=str(folder / "checkpoints"),
             seed=recipe.seed,
-            report_to=[] if recipe.report_to == "none" else [recipe.report_to],
+            report_to=reporting(recipe.report_to),
             **given,
         )
 

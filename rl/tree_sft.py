@@ -22,7 +22,7 @@ from rl import checkpoint
 from rl.layouts import pack
 from rl.masks import arguments, guard, register
 from rl.tree_data import Example, examples, requests_in
-from rl.trl_config import configured, settings
+from rl.trl_config import configured, reporting, settings
 from rl.trl_run import begin, log, newest
 
 OURS = {
@@ -89,7 +89,7 @@ def configuration(folder: Path, seed: int, report_to: str, table: Any) -> Any:
         "sft",
         output_dir=str(folder / "checkpoints"),
         seed=seed,
-        report_to=[] if report_to == "none" else [report_to],
+        report_to=reporting(report_to),
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib.util import find_spec
 from math import isfinite
 from typing import Any
 
@@ -42,6 +43,21 @@ def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
     if found.get("max_steps", 1) == 0:
         raise UsageError(f"{at}.max_steps must be 1 or more, or -1 for whole epochs, got 0")
     return found
+
+
+REPORTERS = ("tensorboard", "trackio", "wandb")
+
+
+def reporting(name: str) -> list[str]:
+    """What TRL reports to, for a recipe's `report_to`. Raises UsageError for a word that is none of
+    REPORTERS, and for a package that is not installed."""
+    if name == "none":
+        return []
+    if name not in REPORTERS:
+        raise UsageError(f"report_to must be none, {', '.join(REPORTERS)}, got {name!r}")
+    if find_spec(name) is None:
+        raise UsageError(f"report_to={name} needs the package {name}: pip install {name}")
+    return [name]
 
 
 def configured(cls: Any, at: str, **given: Any) -> Any:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reason.backends.sglang_launch import free_port
 from reason.config import read_toml
 from reason.errors import UsageError
 from rl.grpo_recipe import Plan
+from rl.trl_config import REPORTERS, reporting
 from tests.console import reason
 
 RECIPES = {
@@ -79,13 +81,24 @@ def test_every_recipe_is_looked_at() -> None:
         ({"ahead": 2, "backend": "x", "tree": {"sft_coef": 1}}, "tree cannot be had with ahead"),
         ({"ahead": 2, "backend": "x", "grpo": {"beta": 1}}, "unknown key grpo.beta"),
         ({"transfer": "mail"}, "transfer"),
+        ({"report_to": "mail"}, "report_to must be none, tensorboard, trackio, wandb, got 'mail'"),
         ({"tree": {"sft_coef": -1}}, "sft_coef must be 0 or more, got -1"),
         ({"problems": 0}, "problems must be 1 or more"),
     ],
 )
 def test_recipes_that_cannot_be(tables: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Plan.of(tables)
+        Plan.of(tables).arguments(Path("nowhere"))
+
+
+def test_what_is_not_installed_is_not_reported_to() -> None:
+    for name in REPORTERS:
+        if find_spec(name) is None:
+            with pytest.raises(UsageError, match=f"needs the package {name}: pip install {name}"):
+                reporting(name)
+        else:
+            assert reporting(name) == [name]
+    assert reporting("none") == []
 
 
 @pytest.mark.parametrize(
