@@ -21,6 +21,7 @@ from calibration.scores import OF_LOGPROBS, Chunk, score_named
 from calibration.store import Calibration, check_identity, load
 from controllers.chain import Chain
 from controllers.gates import Gate, Slots
+from controllers.pair import check_target, name_of
 from controllers.question import question_id
 from controllers.syntax import syntax_of
 from reason.answers import majority
@@ -144,6 +145,16 @@ class AsyncScaling:
             found[name] = getattr(self, name)
         return found
 
+    def admit(self, models: Mapping[str, Info] | None, prompt: Prompt | None) -> None:
+        """Raise UsageError for a rate that lacks its calibration, for what these models lack, and
+        for a question that may not be asked."""
+        _ = self.judge
+        if models is not None:
+            check_target(models)
+            self.unfit(models, self.data)
+        if prompt is not None and (question := question_id(prompt)) in self.refused:
+            check_unseen(self._rule.sample, question, seen=False)
+
     def unfit(
         self, models: Mapping[str, Info] | None = None, data: str | None = None
     ) -> tuple[str, ...]:
@@ -189,11 +200,8 @@ class AsyncScaling:
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax, judge = syntax_of(self.syntax), self.judge
-        check_target(engine)
         infos = {role: engine.backends[role].info for role in ("policy", "target")}
         question = question_id(prompt)
-        if question in self.refused:
-            check_unseen(self._rule.sample, question, seen=False)
         warnings = [*self.unfit(infos, self.data), *self._known_already(question)]
         if "_rule" in self.__dict__:  # its judge is its own
             warnings += self._rule.warnings
@@ -248,26 +256,6 @@ class AsyncScaling:
                 )
         await gate.wait()
         return drafted.finish != "eos" and bool(drafted.ids)  # nothing: the context is full
-
-
-def name_of(info: Info) -> str:
-    """A model as a calibration names it: with its weights, where they are known."""
-    return f"{Path(info.model).name} {info.fingerprint}".strip()
-
-
-def check_target(engine: Engine) -> None:
-    """Raise UsageError for a run without a model that can score drafts."""
-    if "target" not in engine.backends:
-        raise UsageError(
-            "atts needs two models: give the one that takes over as backends.target=SPEC, such as "
-            "backends.target=sglang://HOST:PORT; the one of --backend drafts"
-        )
-    info = engine.backends["target"].info
-    if not (info.scores and info.token_ids):
-        raise UsageError(
-            f"the target {info.model} returns no log-probabilities of given texts over this "
-            "interface, so that no draft can be scored; sglang:// and hf: backends do"
-        )
 
 
 def _counts(engine: Engine, chains: list[Chain]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from calibration.folds import Folding
 from calibration.judging import Mode
 from calibration.sample import Sample
 from calibration.store import Calibration, Identity, differences, load, save
-from controllers.atts import AsyncScaling, name_of
+from controllers.atts import AsyncScaling
 from controllers.methods import fitted
+from controllers.pair import name_of
 from controllers.question import question_id
 from eval.item import Item
 from eval.tasks import KNOWN, Asked, parse_tasks, task_of

@@ -22,7 +22,7 @@ from reason.config import Values
 from reason.errors import UsageError
 from reason.keys import Eval
 from reason.ledger import Budget
-from reason.run import Controller, nested
+from reason.run import Controller, check_run, nested
 from reason.session import connected
 from reason.settings import method_of
 
@@ -56,6 +56,7 @@ class Evaluation:
                 archive.check(each.name, getattr(each, "scorer", None))
             return cls(asked, tables, method, budget, [archive.task], archive.scorers, archive)
         tasks = parse_tasks(asked.task)
+        check_run(method)
         for _, each in nested(method):
             if isinstance(each, AsyncScaling):
                 for task in tasks:
@@ -139,14 +140,12 @@ class Evaluation:
     ) -> int:
         """Evaluate, or resume; the exit code."""
         asked, archive = self.asked, self.archive
+        scorers = (*self.scorers, *raters(models))
+        method = fitted(self.method, self.tables, models["policy"].info, scorers)
+        check_run(method, {role: model.info for role, model in models.items()})
         return await evaluate_tasks(
             self.tasks,
-            fitted(
-                self.method,
-                self.tables,
-                models["policy"].info,
-                (*self.scorers, *raters(models)),
-            ),
+            method,
             models,
             budget=self.budget,
             limit=archive.limit(asked.limit) if archive else asked.limit,

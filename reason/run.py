@@ -16,8 +16,9 @@ from reason.types import Finish, Prompt, Result
 class Controller(Protocol):
     """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm.
 
-    One that not every model can serve has `needs`, too: see `check_needs`. A field may be a method
-    itself, which is called with `engine.below(thread)`.
+    One that not every model can serve has `needs`, too: see `check_needs`; one that needs more than
+    that has `admit`: see `check_run`. A field may be a method itself, which is called with
+    `engine.below(thread)`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -76,6 +77,26 @@ def check_needs(controller: Controller, info: Info) -> None:
                 f"which {info.model} does not give over this interface; single, self_consistency "
                 "and best_of_n with a verifier need none"
             )
+
+
+def check_run(
+    controller: Controller,
+    models: Mapping[str, Info] | None = None,
+    prompt: Prompt | None = None,
+) -> None:
+    """Raise UsageError for what the method, or one inside it, lacks: whatever the models, or with
+    these by role, or for this prompt. Before anything is paid for.
+
+    `admit(models, prompt)`, of a method that has it, raises it.
+    """
+    if models and "policy" in models:
+        check_needs(controller, models["policy"])
+    for at, each in nested(controller):
+        try:
+            if hasattr(each, "admit"):
+                each.admit(models, prompt)
+        except UsageError as error:
+            raise UsageError(f"{at.removesuffix('.')}: {error}" if at else str(error)) from error
 
 
 WARNING = "warning"
@@ -149,8 +170,8 @@ async def solve(
     try:
         async with asyncio.timeout(None) as deadline:
             engine.limit_seconds(deadline)
-            if "policy" in backends:
-                check_needs(controller, backends["policy"].info)
+            infos = {role: backend.info for role, backend in backends.items()}
+            check_run(controller, infos, prompt)
             result = await controller(engine, prompt)
     except TimeoutError:
         ending = "budget" if deadline.expired() else "error"

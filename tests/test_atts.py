@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -17,9 +18,11 @@ from calibration.sample import Sample
 from calibration.store import Calibration, Identity, save
 from controllers.atts import AsyncScaling
 from controllers.question import question_id
+from controllers.self_consistency import SelfConsistency
+from controllers.stability import AdaptiveConsistency
 from reason.backends.scripted import ScriptedBackend
 from reason.errors import UsageError
-from reason.run import Trajectory, solve
+from reason.run import Controller, Trajectory, solve
 from reason.types import SamplingParams
 from reason.virtual import VirtualLoop
 from reason.watch import Watch
@@ -397,6 +400,40 @@ def test_questions_and_data_of_a_calibration(tmp_path: Path) -> None:
     )
     other = run(replace(method, force=True).asked("other data"), writer("d"), others=others)
     assert "of the data 'some data' and is used with 'other data'" in other.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda chain: chain,
+        lambda chain: SelfConsistency(n=2, chain=chain),
+        lambda chain: AdaptiveConsistency(n=2, chain=SelfConsistency(n=2, chain=chain)),
+    ],
+)
+def test_what_it_lacks_is_said_before_anything_is_paid_for_wherever_it_is(
+    tmp_path: Path, wrap: Callable[[AsyncScaling], Controller]
+) -> None:
+    right = replace(ATTS, rate=0.5)
+    file = kept_calibration(tmp_path, right, OTHERS)
+    right = replace(right, calibration=file)
+    known = kept_calibration(tmp_path / "known", right, [question_id("Q"), *OTHERS])
+    place = {AsyncScaling: "", SelfConsistency: "chain: ", AdaptiveConsistency: "chain.chain: "}
+    both = {"target": writer("T")}
+    mute = writer("T")
+    mute.info = replace(mute.info, scores=False)
+    for method, others, words in (
+        (replace(right, calibration=""), both, "rate 0.5 needs a calibration: make one with"),
+        (right, {}, "atts needs two models: give the one that takes over as backends.target"),
+        (right, {"target": mute}, "the target T returns no log-probabilities of given texts"),
+        (replace(right, turns=9), both, "the calibration is of the turns 4 and is used with 9: "),
+        (replace(right, calibration=known), both, f"question {question_id('Q')!r} is one of the 9"),
+    ):
+        whole = wrap(method)
+        done = run(whole, writer("d"), others=others)
+        assert isinstance(done.failure, UsageError) and done.ledger.total_tokens == 0
+        assert str(done.failure).startswith(place[type(whole)] + words), str(done.failure)
+    done = run(wrap(right), writer("d"), others=both)  # negative control
+    assert done.failure is None and done.result and done.ledger.total_tokens > 0
 
 
 def test_a_calibration_that_rejects_nothing_says_so(tmp_path: Path) -> None:

@@ -297,6 +297,31 @@ def test_other_data_and_questions_of_the_calibration_are_refused(
     assert "2 of the 2 questions are among the 12 of the calibration" in same.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-c", "atts"), "rate 0.25 needs a calibration: make one with reason calibrate"),
+        (
+            ("-c", "self_consistency", "n=2", "chain.controller=atts"),
+            "chain: rate 0.25 needs a calibration: make one with reason calibrate",
+        ),
+        (
+            ("-c", "self_consistency", "n=2", "chain.controller=atts", "chain.rate=0"),
+            "chain: atts needs two models: give the one that takes over as backends.target=SPEC",
+        ),
+    ],
+)
+def test_without_calibration_or_target_nothing_is_begun(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    models = PAIR if "chain.rate=0" not in words else PAIR[:2]
+    asked = reason("ask", "make 24 from 3 5 7 8", *models, *words)
+    assert asked.exit_code == 2 and asked.stderr.startswith(f"reason: {message}")
+    done = reason("eval", "countdown3", *models, *words, "--out", str(tmp_path / "e"))
+    assert done.exit_code == 2 and done.stderr.startswith(f"reason: {message}")
+    assert not (tmp_path / "e").exists()
+
+
 def failing(after: float) -> ScriptedBackend:
     """A target that breaks when it has scored so many drafts."""
     scored = 0
