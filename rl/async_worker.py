@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from reason.errors import BackendError, TrainingError, UsageError
+from rl.figures import figures_of
 from rl.requests import Request
 from rl.rewards import Reward
 from rl.rollouts import Rollout, Rollouts
@@ -137,16 +138,9 @@ class RolloutWorker:
     def _figures(
         self, found: Sequence[Rollout], worth: Sequence[float], advantages: Sequence[float]
     ) -> dict[str, float]:
-        runs = [rollout.run for rollout in found]
         return {
+            **figures_of(found),
             "reward": fmean(worth) if worth else float("nan"),
-            "rollout/correct": fmean(rollout.correct for rollout in found),
-            "rollout/children": fmean(run.ledger.threads - 1 for run in runs),
-            "rollout/critical_path": fmean(
-                run.tree.critical_path if len(run.tree) else 0 for run in runs
-            ),
-            "rollout/total_tokens": fmean(run.ledger.total_tokens for run in runs),
-            "rollout/failed": fmean(rollout.failed for rollout in found),
             "rollout/tied": float(not any(advantages)),
         }
 

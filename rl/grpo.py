@@ -8,6 +8,7 @@ are computed, every token once.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from trl import GRPOTrainer
 
 from reason.errors import TrainingError, UsageError
 from rl.columns import by_sequence, prompt_of, spoken
+from rl.figures import figures_of
 from rl.layouts import Layout, pack, together
 from rl.masks import arguments, guard, implementation, register
 from rl.requests import Request
@@ -97,9 +99,10 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         call = self._calls[self._mode, step]  # not TRL's count, which begins anew on resuming
         self._calls[self._mode, step] += 1
         place = f"{self.args.seed}/{self._mode}/{step}/{call}/{self.accelerator.process_index}"
+        began = perf_counter()
         self._active = self.rollouts.run(prompts, place, self._alternating(len(prompts)))
         self._check(self._active)
-        self._count(self._active)
+        self._count(self._active, perf_counter() - began)
         idle = self._tokenizer.eos_token_id
         said = [spoken(rollout, self.options.mask_truncated) for rollout in self._active]
         return {
@@ -130,24 +133,17 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 "goes on from there"
             )
 
-    def _count(self, rollouts: Sequence[Rollout]) -> None:
-        """Figures of the runs, beside those that TRL keeps."""
-        found = self._metrics[self._mode]
-        runs = [rollout.run for rollout in rollouts]
-        figures: dict[str, list[float]] = {
-            "rollout/correct": [float(rollout.correct) for rollout in rollouts],
-            "rollout/children": [run.ledger.threads - 1 for run in runs],
-            "rollout/critical_path": [run.tree.critical_path for run in runs if len(run.tree)],
-            "rollout/total_tokens": [run.ledger.total_tokens for run in runs],
-            "rollout/failed": [float(rollout.failed) for rollout in rollouts],
-            "rollout/silent": [float(not rollout.requests) for rollout in rollouts],
-        }
+    def _count(self, rollouts: Sequence[Rollout], seconds: float) -> None:
+        """Figures of the runs, which took so long, beside those that TRL keeps."""
+        figures = figures_of(rollouts)
+        figures["perf/rollout_s"] = seconds
+        figures["perf/rollout_tok_s"] = figures["rollout/total_tokens"] * len(rollouts) / seconds
         if self.rollouts.alternate is not None:
-            for rollout in rollouts:
-                name = f"rollout/correct/{rollout.run.controller['name']}"
-                figures.setdefault(name, []).append(float(rollout.correct))
-        for name, values in figures.items():
-            found[name].append(sum(values) / max(len(values), 1))
+            for name in {rollout.run.controller["name"] for rollout in rollouts}:
+                own = [r.correct for r in rollouts if r.run.controller["name"] == name]
+                figures[f"rollout/correct/{name}"] = sum(own) / len(own)
+        for name, value in figures.items():
+            self._metrics[self._mode][name].append(value)
 
     # What is weighed.
 

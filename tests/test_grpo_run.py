@@ -115,7 +115,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     found = {}
     for line in (folder / "log.jsonl").read_text().splitlines():
         row = json.loads(line)
-        for name in ("step_time", "train_runtime"):
+        for name in ("step_time", "train_runtime", "perf/rollout_s", "perf/rollout_tok_s"):
             row.pop(name, None)
         found[row["step"], "reward" in row] = row
     return [found[key] for key in sorted(found)]
