@@ -4,10 +4,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from reason.command import group, stoppable
-from reason.config import Values, build, merge, read_toml
+from reason.config import Values, build, merge, read_toml, unknown_key
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import Traces, Train, Trees
+from reason.keys import Curves, Traces, Train, Trees
 from reason.options import command
 from reason.session import terminal
 
@@ -81,6 +81,25 @@ def trees_command(asked: Trees, tables: Values) -> int:
     imitation = Imitation.of(asked, given)
     with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
         train_trees(imitation, out, terminal())
+    return 0
+
+
+@command(train_app, "curves", Curves, "DIR…", toml=False)
+def curves_command(asked: Curves, tables: Values) -> int:
+    """Draw the curves of trainings, one or several in one picture.
+
+    For example: reason train curves runs/seed-0 runs/seed-1 --out curves.png.
+    """
+    from rl.curves import draw, logs_of
+
+    unknown_key(tables, [field.name for field in fields(Curves)])
+    if not asked.folders:
+        raise UsageError("which trainings? for example: reason train curves runs/seed-0")
+    runs = {folder.name: logs_of(folder) for folder in asked.folders}
+    if len(runs) < len(asked.folders):
+        runs = {str(folder): logs_of(folder) for folder in asked.folders}
+    draw(runs, asked.out)
+    terminal().print(f"the picture is {asked.out}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -67,6 +67,7 @@ AUDITED_BY = option(
 )
 FOLDER = option(None, "Folder of checkpoints, log and model", metavar="DIR")
 START = option("countdown-apr", "A model that ships, or a path or name for transformers")
+PICTURE = option(Path("curves.png"), "The picture, as its name says: png, svg or pdf", metavar="F")
 ROLE = option("policy", "Whose requests are learnt from")
 THREADS = option(1, "Of torch, on a CPU")
 REPORT_TO = option("none", "wandb, trackio, tensorboard or none", metavar="NAME")
@@ -206,6 +207,14 @@ class Train:
 
     recipe: str = ""
     out: Path | None = FOLDER
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Keys of `reason train curves`."""
+
+    folders: tuple[Path, ...] = ()
+    out: Path = PICTURE
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""The curves of a training run as a picture."""
+"""The curves of training runs as a picture."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reason.errors import UsageError
 from reason.plotting import STYLE
 
 PANELS = {
@@ -15,33 +17,67 @@ PANELS = {
     "KL to the start": ("kl",),
     "held-out accuracy": ("heldout/accuracy",),
     "trainer against sampler, nats": ("sampler/gap",),
+    "loss": ("loss",),
 }
-"""Titles, and the figures of the log that each panel shows."""
+"""Titles, and the figures of the log that each panel shows; the first of a panel where several runs
+are held against each other."""
+
+Row = Mapping[str, Any]
+Line = list[tuple[int, float]]
 
 
-def curves(logs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """(step, value) of each figure by panel, of those that were logged."""
-    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for title, names in PANELS.items():
-        lines = {
-            name: [(int(row["step"]), float(row[name])) for row in logs if name in row]
-            for name in names
-        }
+def logs_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log; of a step that was done again, the last. Raises UsageError for a
+    folder that has none, and for one that is damaged."""
+    file = folder / "log.jsonl"
+    try:
+        lines = file.read_text().splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {file}: {error.strerror}; give folders of trainings"
+        ) from error
+    rows: dict[tuple[int, bool], dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows[row["step"], any(name.startswith("heldout/") for name in row)] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{file}, line {number}: no row of a training's log") from error
+    return [rows[key] for key in sorted(rows)]
+
+
+def curves(runs: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Line]]:
+    """(step, value) of each line by panel, of those that were logged: of one run the figures, of
+    several the runs."""
+    found: dict[str, dict[str, Line]] = {}
+    for title, figures in PANELS.items():
+        if len(runs) == 1:
+            (rows,) = runs.values()
+            lines = {figure: _line(rows, figure) for figure in figures}
+        else:
+            lines = {name: _line(rows, figures[0]) for name, rows in runs.items()}
         if kept := {name: line for name, line in lines.items() if line}:
             found[title] = kept
     return found
 
 
-def draw(logs: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Write the picture; nothing where there is nothing to show."""
+def _line(rows: Sequence[Row], figure: str) -> Line:
+    return [(int(row["step"]), float(row[figure])) for row in rows if figure in row]
+
+
+def draw(runs: Mapping[str, Sequence[Row]], file: Path) -> None:
+    """Write the picture, in the format of its name; nothing where there is nothing to show."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    panels = curves(logs)
+    panels = curves(runs)
+    if "reward" in panels:
+        panels.pop("loss", None)  # of a policy it says nothing
     if not panels:
         return
+    colors = {name: f"C{number % 10}" for number, name in enumerate(runs)}
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
     with pyplot.rc_context(STYLE):
@@ -54,10 +90,18 @@ def draw(logs: Sequence[Mapping[str, Any]], file: Path) -> None:
             axis.set_title(title, loc="left")
             for name, line in lines.items():
                 steps, values = zip(*line, strict=True)
-                axis.plot(steps, values, label=name, linewidth=1.2)
+                axis.plot(steps, values, label=name, linewidth=1.2, color=colors.get(name))
+            axis.set_xlabel("step")
+        for axis, lines in zip(axes.flat, panels.values(), strict=False):
             if len(lines) > 1:
                 axis.legend(frameon=False)
-            axis.set_xlabel("step")
+                if len(runs) > 1:
+                    break
         figure.tight_layout()
-        figure.savefig(file, dpi=150)
-        pyplot.close(figure)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(file, dpi=150)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot write {file}: {error}") from error
+        finally:
+            pyplot.close(figure)

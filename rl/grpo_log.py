@@ -1,13 +1,12 @@
 """What a GRPO run tells as it goes: rows of the log and the picture; and when it is measured."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from rl.curves import draw
+from rl.curves import draw, logs_of
 from rl.display import Display
 from rl.trl_run import log
 
@@ -60,16 +59,7 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         if "reward" not in logs or "loss" not in logs:  # the last is of the whole training
             return
         log(self._folder, state.global_step, logs)
-        draw(logs_of(self._folder), self._folder / "curves.png")
+        draw({"run": logs_of(self._folder)}, self._folder / "curves.png")
         shown = {word: logs[name] for word, name in SHOWN.items() if logs.get(name) is not None}
         told = "  ".join(f"{word} {value:,.4g}" for word, value in shown.items())
         self._display.figures(f"{state.global_step}/{state.max_steps}  {told}")
-
-
-def logs_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log; of a step that was done again, the last."""
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
-    for line in (folder / "log.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        rows[row["step"], "reward" in row] = row
-    return [rows[key] for key in sorted(rows)]

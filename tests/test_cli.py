@@ -57,6 +57,7 @@ COMMANDS = [
     ["train", "sft"],
     ["train", "grpo"],
     ["train", "trees"],
+    ["train", "curves"],
     ["train", "traces"],
 ]
 

@@ -23,7 +23,7 @@ from tests.console import reason
 
 RECIPES = {
     "apr_countdown": 60,
-    "pgrpo_countdown": 60,
+    "pgrpo_countdown": 50,
     "pdr_countdown": 200,
     "pacore_countdown": 60,
     "async_countdown": 60,
