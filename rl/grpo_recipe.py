@@ -44,6 +44,7 @@ DEFAULTS = {
 """Of TRL's keys, where a recipe says nothing."""
 FREE = (
     "backend",
+    "concurrency",
     "transfer",
     "report_to",
     "evaluate_every",
