@@ -8,6 +8,7 @@ Beeching et al., "Scaling test-time compute with open models", 2024.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.forks import as_many
 from controllers.grammar import Syntax
 from controllers.syntax import syntax_of
 from reason.engine import Engine
@@ -92,7 +93,10 @@ class Beam:
         for step in range(self.steps):
             ends = syntax.step_ends if step < self.steps - 1 else ()
             asked = self.sampling.but(stop=(*ends, *self.sampling.stop))
-            children = [engine.fork(chain) for chain in live for _ in range(self.width)]
+            opened = (engine.fork(chain) for chain in live for _ in range(self.width))
+            children = as_many(opened, least=not ended)
+            if not children:
+                return
             found = [candidate for candidate in await engine.map(write, children) if candidate]
             engine.join(top, children)
             ended += [candidate for candidate in found if candidate.finished]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
+from controllers.forks import forks
 from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.engine import Engine
@@ -55,7 +56,7 @@ class BestOfN:
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
-        chains = [engine.fork(root) for _ in range(self.n)]
+        chains = forks(engine, root, self.n)
         best, best_score, heard = chains[0], float("-inf"), []
         found: dict[str, Result] = {}
 

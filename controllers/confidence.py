@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import exp, inf
 from typing import ClassVar
 
+from controllers.forks import as_many
 from controllers.syntax import syntax_of
 from reason.answers import normalise
 from reason.engine import Engine
@@ -78,8 +79,8 @@ class Confidence:
             elif turn.logprobs:
                 ballots[places[chain.id]] = Ballot(syntax.answer(turn.text), window.lowest)
 
-        def chains(count: int) -> list[Thread]:
-            opened = [engine.fork(root) for _ in range(count)]
+        def chains(count: int, least: int = 1) -> list[Thread]:
+            opened = as_many((engine.fork(root) for _ in range(count)), least)
             places.update({chain.id: place for place, chain in enumerate(opened, len(places))})
             return opened
 
@@ -100,7 +101,7 @@ class Confidence:
             engine.note(root, "threshold", threshold)
         if first < self.n and not agreed():
             heard = []
-            async with engine.race(write, chains(self.n - first)) as finished:
+            async with engine.race(write, chains(self.n - first, least=0)) as finished:
                 async for chain in finished:
                     heard.append(chain)
                     if agreed():

@@ -6,6 +6,7 @@ Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language M
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.forks import forks
 from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.answers import majority
@@ -16,8 +17,9 @@ from reason.types import Prompt, Result, SamplingParams, Thread
 
 @dataclass(frozen=True)
 class SelfConsistency:
-    """`n` chains and a vote; ties go to the earliest. Chains without an answer do not vote, nor
-    those that failed or that a budget of tokens cut: what they had written was not their last."""
+    """`n` chains and a vote, fewer where the budget has no room for so many threads; ties go to the
+    earliest. Chains without an answer do not vote, nor those that failed or that a budget cut: what
+    they had written was not their last."""
 
     name: ClassVar[str] = "self_consistency"
     n: int = 8
@@ -38,7 +40,7 @@ class SelfConsistency:
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
-        chains = [engine.fork(root) for _ in range(self.n)]
+        chains = forks(engine, root, self.n)
 
         async def think(chain: Thread) -> Result:
             return await reach(engine, syntax, chain, self.sampling, self.chain, prompt)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.forks import as_many
 from controllers.inside import check_chain, reach
 from controllers.syntax import syntax_of
 from reason.answers import majority, normalise
@@ -57,17 +58,20 @@ class AdaptiveConsistency:
         async def think(chain: Thread) -> None:
             said[chain.id] = await reach(engine, syntax, chain, self.sampling, self.chain, prompt)
 
-        while len(chains) < self.n and not settled(voted, self.n, self.doubt):
-            size = min(self.wave or self.n, self.n - len(chains))
-            wave = [engine.fork(root) for _ in range(size)]
+        most = self.n
+        while len(chains) < most and not settled(voted, most, self.doubt):
+            size = min(self.wave or most, most - len(chains))
+            wave = as_many((engine.fork(root) for _ in range(size)), least=not chains)
             first, heard = len(chains), []
             chains += wave
+            if len(wave) < size:  # the budget has room for no more
+                most = len(chains)
             async with engine.race(think, wave) as finished:
                 async for chain in finished:
                     heard.append(chain)
                     one = said.get(chain.id)
                     voted[first + wave.index(chain)] = one.answer if one else None
-                    if settled(voted, self.n, self.doubt):
+                    if settled(voted, most, self.doubt):
                         break
             engine.join(root, heard)
         voters = sorted(voted)

@@ -5,10 +5,11 @@ Models", 2024, section 3: with `n` chains and `k` comparisons to a match, the ch
 outcome falls exponentially in both, where a model is right more often than not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.forks import as_many, forks
 from controllers.grammar import Syntax
 from controllers.syntax import syntax_of
 from reason.answers import same
@@ -65,7 +66,7 @@ class Tournament:
         syntax = syntax_of(self.syntax)
         judged = syntax.judge(prompt, "", "") is not None
         root = engine.open(syntax.serial(prompt, self.width))
-        chains = [engine.fork(root) for _ in range(self.n)]
+        chains = forks(engine, root, self.n)
 
         async def write(chain: Thread) -> Player | None:
             text = (await engine.generate(chain, self.sampling)).text
@@ -109,20 +110,23 @@ class Tournament:
     ) -> list[tuple[float, float]]:
         """How many of its comparisons each of the two won, of every match."""
         sampling = self.judge_sampling or self.sampling
-        judges: list[Thread] = []
-        swapped: list[bool] = []
-        for a, b in matches:
-            for turn in range(self.k):
-                first, second = (b, a) if turn % 2 else (a, b)
+        swapped = [bool(turn % 2) for _ in matches for turn in range(self.k)]
+
+        def opened() -> Iterator[Thread]:
+            for place, second_first in enumerate(swapped):
+                a, b = matches[place // self.k]
+                first, second = (b, a) if second_first else (a, b)
                 asked = syntax.judge(prompt, first.shown, second.shown)
                 assert asked is not None
-                judges.append(engine.spawn(root, asked))
-                swapped.append(bool(turn % 2))
+                yield engine.spawn(root, asked)
+
+        judges = as_many(opened(), least=0)
 
         async def decide(judge: Thread) -> int | None:
             return syntax.verdict((await engine.generate(judge, sampling)).text)
 
         verdicts = await engine.map(decide, judges)
+        verdicts += [None] * (len(swapped) - len(judges))  # for which there was no room
         engine.join(root, judges)
         # As if nobody had changed places: 0 for the first of a match.
         said = [v if v is None else v ^ s for v, s in zip(verdicts, swapped, strict=True)]

@@ -48,7 +48,7 @@ class Engine:
         self._journal = Journal(budget or Budget(), sinks)
         self.tree, self.ledger = self._journal.tree, self._journal.ledger
         self.scorers = dict(scorers or {})
-        self._steering = Steering(self.tree)
+        self._steering = Steering(self.tree, self._journal.exceed)
         self._sampling = Sampling(self._backend, self._journal, self._steering, seed)
         self._above: Thread | None = None
 
@@ -223,10 +223,9 @@ class Engine:
         self.ledger.budget = budget
         self._steering.limit(budget.seconds - self._journal.now())
 
-    def limit_seconds(self, deadline: asyncio.Timeout) -> None:
-        """Let this timeout, in which the run takes place, follow the budget's seconds."""
-        self._steering.deadline = deadline
-        self.extend(self.ledger.budget)
+    def timed(self) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """In which the run takes place, so that it follows the budget's seconds."""
+        return self._steering.timed(self.ledger.budget.seconds - self._journal.now())
 
     def exceed(self, limit: str) -> BudgetExceeded:
         """Put on record that this limit was hit; the error to raise."""

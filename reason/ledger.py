@@ -22,10 +22,13 @@ class Budget:
     context: float = inf
     """Tokens of any single sequence, prompt included."""
     threads: float = inf
-    """Lines of reasoning: a thread that goes on in its parent's place is none of its own."""
+    """Lines of reasoning: a thread that goes on in its parent's place is none of its own. Methods
+    that vote or choose make do with fewer chains."""
     depth: float = inf
     """Levels below the root."""
     seconds: float = inf
+    """Then requests end, and a method may still make a result of what it holds: a vote of the
+    chains that ended."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

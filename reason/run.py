@@ -1,6 +1,5 @@
 """Run one method on one prompt. Terminal, sweeps, server and trainers all call `solve`."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, get_args
@@ -168,8 +167,7 @@ async def solve(
     failure: ReasonError | None = None
     ending: Finish | None = None
     try:
-        async with asyncio.timeout(None) as deadline:
-            engine.limit_seconds(deadline)
+        async with engine.timed() as deadline:
             infos = {role: backend.info for role, backend in backends.items()}
             check_run(controller, infos, prompt)
             result = await controller(engine, prompt)

@@ -37,7 +37,7 @@ class Sampling:
         while finish is None:  # more than once only if the budget is extended meanwhile
             done = thread.length - start
             left, room = params.max_tokens - done, self._journal.ledger.room(thread)[0]
-            if min(left, room) < 1:
+            if min(left, room) < 1 or self._steering.expired:
                 finish = "length" if left < 1 else "budget"
                 self._journal.ended(thread, index, finish)
             else:
@@ -49,7 +49,8 @@ class Sampling:
                 request = params.but(max_tokens=most, seed=seed, priority=priority)
                 finish = await self._request(thread, index, request, room < left, enough)
         if finish == "budget":
-            raise self._journal.exceed(self._journal.ledger.room(thread)[1])
+            limit = "seconds" if self._steering.expired else self._journal.ledger.room(thread)[1]
+            raise self._journal.exceed(limit)
         return thread.segments[index]
 
     async def _request(
@@ -88,7 +89,7 @@ class Sampling:
                 raise BackendError(f"{thread.model} stopped answering without saying why")
             except BaseException as error:
                 if finish is None:
-                    why = finish_of(error)
+                    why = "budget" if thread.id in self._steering.late else finish_of(error)
                     self._journal.ended(thread, index, why, 0 if why == "error" else sent)
                 raise
 

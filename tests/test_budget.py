@@ -126,14 +126,17 @@ def test_the_time_limit_stops_threads_wherever_they_are(seconds: float) -> None:
     async def body(engine: Engine, prompt: Prompt) -> Result:
         root = engine.open(prompt)
         chains = [engine.fork(root) for _ in range(3)]
-        await engine.map(lambda t: engine.generate(t, PLAIN), chains)
+        found = await engine.map(lambda t: engine.generate(t, PLAIN), chains)
+        assert found == [None] * 3
+        await engine.generate(root, PLAIN)
         raise AssertionError("not reached")
 
     backend = ScriptedBackend(endless, delay=0.004)
     done = run(body, backend, budget=Budget(seconds=seconds))
     assert done.error == f"the run reached budget.seconds={seconds:g}"
     assert (done.limit, done.tree.root.finish) == ("seconds", "budget")
-    assert [t.finish for t in done.tree][1:] == ["cancelled"] * 3
+    assert [t.finish for t in done.tree][1:] == ["budget"] * 3
+    assert {t.segments[-1].finish for t in done.tree} == {"budget"}
     assert done.ledger.total_tokens == sum(len(t.text) for t in done.tree)
 
 

@@ -139,6 +139,7 @@ def test_a_vote_and_a_limit_of_seconds_over_recorded_chains() -> None:
     assert free.result and free.result.answer == "2" and free.ledger.seconds == pytest.approx(900)
     hurried = vote(Budget(seconds=100))
     assert hurried.limit == "seconds" and hurried.ledger.seconds == pytest.approx(100)
+    assert hurried.result and hurried.result.answer == "1" and hurried.error is None
 
 
 @pytest.mark.parametrize(
