@@ -20,7 +20,7 @@ from rl.grpo_log import Measuring, Telling
 from rl.grpo_recipe import Plan
 from rl.heldout import Heldout
 from rl.rollouts import Rollouts
-from rl.trl_run import finished, newest, place_of, steps_of, tokenizer_of
+from rl.trl_run import finished, newest, place_of, steps_of, tied_once, tokenizer_of
 from rl.weight_transfer import WeightTransfer, servers_of, way_of
 
 
@@ -73,6 +73,7 @@ def train_ahead(plan: Plan, folder: Path, console: Console) -> None:
                 way_of(recipe.transfer, place_of(recipe.model), folder),
             ),
         )
+        tied_once(trainer.model)
         trainer.remove_callback(PrinterCallback)  # `Telling` does it
         every = recipe.evaluate_every
         trainer.add_callback(Measuring(lambda step: display.say(held.measure(step)), every))

@@ -21,7 +21,15 @@ def begin(model: str, dtype: str = "float32") -> tuple[Any, Any]:
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = tokenizer_of(model)
-    return load_pair(place_of(model), dtype, device)[0], tokenizer
+    network, _ = load_pair(place_of(model), dtype, device)
+    tied_once(network)
+    return network, tokenizer
+
+
+def tied_once(network: Any) -> None:
+    """Keep tied weights out of checkpoints by name, so that going on from one ties them again and
+    Trainer misses none."""
+    network._keys_to_ignore_on_save = {*network.all_tied_weights_keys}
 
 
 def place_of(model: str) -> str:
