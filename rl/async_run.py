@@ -73,7 +73,7 @@ def train_ahead(plan: Plan, folder: Path, console: Console) -> None:
                 way_of(recipe.transfer, place_of(recipe.model), folder),
             ),
         )
-        tied_once(trainer.model)
+        tied_once(trainer.accelerator.unwrap_model(trainer.model))
         trainer.remove_callback(PrinterCallback)  # `Telling` does it
         every = recipe.evaluate_every
         trainer.add_callback(Measuring(lambda step: display.say(held.measure(step)), every))
