@@ -35,6 +35,7 @@ class Attempting:
     width: int = 4
     """For models trained on it: first steps that an attempt searches."""
     syntax: str = "tags"
+    """Grammar of prompts and answers, tags or countdown; a command goes by the model's own."""
     sampling: SamplingParams = SamplingParams(temperature=1.0)
     """Given on the command line or in a file, of a method in the attempts, too, but for what it is
     given itself."""

@@ -55,6 +55,7 @@ class AsyncScaling:
     score: str = "perplexity"
     """What is compared: calibration/scores.py."""
     n: int = 16
+    """Chains."""
     turns: int = 15
     """Most chunks that the draft writes in a chain."""
     rejected: Literal["keep", "replace"] = "keep"
@@ -73,6 +74,7 @@ class AsyncScaling:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
+    """Grammar of prompts and answers, tags or countdown; a command goes by the model's own."""
     sampling: SamplingParams = SamplingParams(temperature=0.8, max_tokens=500)
     """Of the draft, chunk by chunk."""
     target_sampling: SamplingParams | None = None

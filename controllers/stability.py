@@ -25,6 +25,7 @@ class AdaptiveConsistency:
 
     name: ClassVar[str] = "adaptive_consistency"
     n: int = 16
+    """Chains at most."""
     doubt: float = 0.05
     """How likely it may be that the answer in second place still overtakes, and the vote ends; 0
     ends it only when no vote could change it."""
@@ -33,6 +34,7 @@ class AdaptiveConsistency:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
+    """Grammar of prompts and answers, tags or countdown; a command goes by the model's own."""
     sampling: SamplingParams = SamplingParams(temperature=0.7)
     """Of the chains; given on the command line or in a file, of a method in them, too, but for
     what it is given itself."""

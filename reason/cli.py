@@ -12,7 +12,7 @@ from reason.cli_train import train_app
 from reason.command import group, stoppable
 from reason.config import Values, unknown_key
 from reason.errors import UsageError
-from reason.keys import Ask, Calibrate, Compare, Eval, Power, Replay, Report, Sweep
+from reason.keys import Ask, Calibrate, Compare, Eval, Methods, Power, Replay, Report, Sweep
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import method_of
@@ -41,7 +41,8 @@ PRICES = (
 )
 CONTROLLERS = (
     "Controllers: apr, threadweaver, pdr, sr, atts, single, self_consistency, best_of_n, "
-    "budget_forcing, adaptive_consistency, confidence, beam, tournament."
+    "budget_forcing, adaptive_consistency, confidence, beam, tournament. `reason methods NAME` "
+    "lists the keys of one."
 )
 
 
@@ -215,6 +216,19 @@ def calibrate_command(asked: Calibrate, tables: Values) -> int:
     console = terminal()
     models = connected(asked.backend, tables, console)
     return run(calibrating.go(models, console), models, lambda: "no score was kept")
+
+
+@command(app, "methods", Methods, "[NAME…]", toml=False)
+def methods_command(asked: Methods, tables: Values) -> int:
+    """List the methods, or every key of one, with its default.
+
+    For example: reason methods apr. What it lists is given as KEY=VALUE to `reason ask` and
+    `reason eval`, and as TOML to them and to `reason sweep`.
+    """
+    from controllers.listing import show
+
+    unknown_key(tables, [field.name for field in fields(Methods)])
+    return show(asked.names, terminal(), asked.json)
 
 
 def main() -> None:

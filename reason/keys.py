@@ -202,6 +202,14 @@ class Calibrate:
 
 
 @dataclass(frozen=True)
+class Methods:
+    """Keys of `reason methods`."""
+
+    names: tuple[str, ...] = ()
+    json: bool = JSON
+
+
+@dataclass(frozen=True)
 class Train:
     """Keys of `reason train sft`, beside those of the recipe."""
 

@@ -77,7 +77,8 @@ def method_of(
     Raises UsageError for a key that none of them has.
     """
     own, knobs, limits = _names(cls), _names(method), _names(Budget)
-    unknown_key(tables, own | knobs | limits | TABLES)
+    described = f"`reason methods {getattr(method, 'name', 'NAME')}` describes those of the method"
+    unknown_key(tables, own | knobs | limits | TABLES, where=described)
     budget = tables.get("budget", {})
     if not isinstance(budget, Mapping):
         raise UsageError(f"budget has keys of its own: give budget.KEY=VALUE, not {budget!r}")

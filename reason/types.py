@@ -25,7 +25,9 @@ class Grammar:
     """A constraint on what may be sampled, for backends that can enforce one."""
 
     kind: Literal["regex", "json", "ebnf"]
+    """What `text` is; json is a schema."""
     text: str
+    """The constraint itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,21 @@ class SamplingParams:
     temperature: float = 1.0
     """0 is greedy decoding."""
     top_p: float = 1.0
+    """Only the likeliest tokens that have this share together are drawn."""
     top_k: int = 0
     """0 keeps every token."""
     min_p: float = 0.0
+    """Only tokens at least this share as likely as the likeliest are drawn."""
     max_tokens: int = 4096
+    """Most tokens of one segment."""
     stop: tuple[str, ...] = ()
     """Stop strings; the one that ended a segment is part of its text."""
     stop_token_ids: tuple[int, ...] = ()
+    """Tokens that end a segment."""
     seed: int | None = None
     """Of this method's sampling, beside that of the run; every segment's own is drawn from both."""
     grammar: Grammar | None = None
+    """What is allowed, on backends that can enforce it."""
     priority: int = 0
     """Higher goes first, on backends that schedule by priority; a parent that goes on is one
     higher than its children."""

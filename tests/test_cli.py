@@ -54,6 +54,7 @@ COMMANDS = [
     ["compare"],
     ["calibrate"],
     ["power"],
+    ["methods"],
     ["train", "sft"],
     ["train", "grpo"],
     ["train", "trees"],
