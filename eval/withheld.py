@@ -61,7 +61,7 @@ def digests(method: Controller) -> dict[str, dict[str, str]]:
 
 def check_unknown(method: Controller, items: Sequence[Item]) -> None:
     """Raise UsageError if a question is asked that a calibration of the method refuses."""
-    for _, each in nested(method):
+    for at, each in nested(method):
         if not isinstance(each, AsyncScaling):
             continue
         asked = sum(question_id(item.prompt) in each.refused for item in items)
@@ -69,5 +69,5 @@ def check_unknown(method: Controller, items: Sequence[Item]) -> None:
             raise UsageError(
                 f"{asked} of the {len(items)} questions are among the {len(each.refused)} of the "
                 f"calibration {each.calibration}, which holds for others only: leave them out with "
-                f"without={each.calibration}, or allow it with force=true"
+                f"without={each.calibration}, or allow it with {at}force=true"
             )

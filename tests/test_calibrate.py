@@ -236,6 +236,16 @@ def test_questions_of_the_calibration_are_left_out(calibrated: Path, tmp_path: P
         "12 of the 15 questions are among the 12 of the calibration" in refused.stderr
         and f"leave them out with without={calibrated}" in refused.stderr
     )
+    words = [word if word in PAIR else f"chain.{word}" for word in (*PAIR, *KNOBS)]
+    chain = (
+        "-c",
+        "self_consistency",
+        "chain.controller=atts",
+        f"chain.calibration={calibrated}",
+        "chain.sampling.temperature=0.8",
+    )
+    inside = reason("eval", "countdown3", *words, *chain, "problems_seed=1", "--limit", "2")
+    assert inside.exit_code == 2 and "or allow it with chain.force=true" in inside.stderr
     left_out = f"without={calibrated}"
     for name, method in (("b", atts), ("c", ("-c", "single"))):
         words = [word for word in settings if name != "c" or word not in KNOBS]
