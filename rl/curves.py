@@ -92,12 +92,14 @@ def draw(runs: Mapping[str, Sequence[Row]], file: Path) -> None:
                 steps, values = zip(*line, strict=True)
                 axis.plot(steps, values, label=name, linewidth=1.2, color=colors.get(name))
             axis.set_xlabel("step")
-        for axis, lines in zip(axes.flat, panels.values(), strict=False):
-            if len(lines) > 1:
-                axis.legend(frameon=False)
-                if len(runs) > 1:
-                    break
-        figure.tight_layout()
+        if len(runs) > 1:
+            handles, names = axes.flat[0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="upper center", ncols=6, frameon=False)
+        else:
+            for axis, lines in zip(axes.flat, panels.values(), strict=False):
+                if len(lines) > 1:
+                    axis.legend(frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 0.93 if len(runs) > 1 else 1))
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(file, dpi=150)
