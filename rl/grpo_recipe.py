@@ -17,6 +17,7 @@ from reason.ledger import Budget
 from reason.run import Controller, described
 from reason.settings import method_of
 from rl.rewards import Reward, reward_named
+from rl.rollouts import check_sampling
 from rl.tree_options import TreeOptions
 from rl.trl_config import configured, reporting, settings
 
@@ -139,12 +140,13 @@ class Plan:
                 raise UsageError(f"{name} cannot be had with ahead")
         chosen = method_named(recipe.controller)
         method, budget = method_of(GrpoRecipe, rest, chosen, method_named)
+        alternate = _alternate(below["alternate"], rest)
         return cls(
             recipe,
             rest,
             method,
             budget,
-            _alternate(below["alternate"], rest),
+            alternate,
             _weights(below["rewards"]),
             build(TreeOptions, below["tree"], at="tree."),
             settings(recipe.configuration, below["grpo"], OURS, "grpo"),
@@ -168,8 +170,11 @@ class Plan:
 
     def arguments(self, folder: Path) -> Any:
         """TRL's configuration for a run into that folder. Raises UsageError for what does not go
-        together."""
+        together, and for a method that does not sample as it is trained."""
         import torch
+
+        for each in (self.method, *([self.alternate] if self.alternate else [])):
+            check_sampling(each)
 
         recipe, cls = self.recipe, self.recipe.configuration
         known = {field.name for field in fields(cls)}

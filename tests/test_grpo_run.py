@@ -21,6 +21,7 @@ from rl.grpo_recipe import Plan
 from rl.trl_config import REPORTERS, reporting
 from tests.console import reason
 
+PLAIN = {"sampling": {"temperature": 1.0}}
 RECIPES = {
     "apr_countdown": 60,
     "pgrpo_countdown": 50,
@@ -81,7 +82,10 @@ def test_every_recipe_is_looked_at() -> None:
         ({"ahead": 2, "backend": "x", "tree": {"sft_coef": 1}}, "tree cannot be had with ahead"),
         ({"ahead": 2, "backend": "x", "grpo": {"beta": 1}}, "unknown key grpo.beta"),
         ({"transfer": "mail"}, "transfer"),
-        ({"report_to": "mail"}, "report_to must be none, tensorboard, trackio, wandb, got 'mail'"),
+        (
+            {**PLAIN, "report_to": "mail"},
+            "report_to must be none, tensorboard, trackio, wandb, got 'mail'",
+        ),
         ({"tree": {"sft_coef": -1}}, "sft_coef must be 0 or more, got -1"),
         ({"problems": 0}, "problems must be 1 or more"),
     ],
@@ -218,9 +222,11 @@ def test_a_mistake_leaves_the_folder_free(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_mistakes() -> None:
+def test_mistakes(tmp_path: Path) -> None:
+    out = str(tmp_path / "x")
     assert "give --out DIR" in reason("train", "grpo", "apr_countdown").stderr
     done = reason("train", "grpo", "nothing", "--out", "x")
     assert done.exit_code == 2 and "apr_countdown.toml" in done.stderr
-    done = reason("train", "grpo", "apr_countdown", "sampling.temperature=0.5", "--out", "/tmp/x")
+    done = reason("train", "grpo", "apr_countdown", "sampling.temperature=0.5", "--out", out)
     assert done.exit_code == 2 and "sampling.temperature=0.5, not 1" in done.stderr
+    assert not Path(out).exists()

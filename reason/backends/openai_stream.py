@@ -38,14 +38,15 @@ class Stream:
                 raise BackendError(f"{self._url} gave up a request: {event.failure}")
             for choice in event.choices[:1]:
                 new, values = self._told(choice)
-                if self._finish is not None and new:
-                    self.over = True
-                    break
+                if self._finish is not None:  # what stands behind the end counts for nothing
+                    self.over = self.over or bool(new)
+                    continue
                 kept = self._kept(new)
                 ids += new[:kept]
                 logprobs += values[:kept]
                 self._count += kept
-                if kept == len(new):
+                self.over = kept < len(new)
+                if not self.over:
                     self._check(event)
                 if choice.finish_reason and self._finish is None:
                     self._ended(choice, (*ids,))
