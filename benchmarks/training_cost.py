@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from statistics import median
 
@@ -117,7 +118,8 @@ def main() -> None:
     table = Table("rollouts by", "step s", "sampled tok/s", "trained tok/s", "waiting")
     for way, row in figures.items():
         step, sampled, trained, waiting = row.values()
-        table.add_row(way, f"{step:.2f}", f"{sampled:,.0f}", f"{trained:,.0f}", f"{waiting:.0%}")
+        told = "-" if isnan(sampled) else f"{sampled:,.0f}"
+        table.add_row(way, f"{step:.2f}", told, f"{trained:,.0f}", f"{waiting:.0%}")
     Console().print(table)
     if asked.out:
         asked.out.write_text(json.dumps({"session": session({}), "figures": figures}, indent=2))
