@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from transformers import TrainerCallback
@@ -20,6 +21,8 @@ SHOWN = {
     "seconds": "step_time",
 }
 """Figures of the log that are shown, by the words for them."""
+DRAW_SECONDS = 30.0
+"""Between two pictures, at least: one takes as long as a step of a small model."""
 
 
 class Measuring(TrainerCallback):  # type: ignore[misc]
@@ -44,6 +47,10 @@ class Telling(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, folder: Path, display: Display) -> None:
         self._folder, self._display = folder, display
+        self._drawn = -DRAW_SECONDS
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._draw()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._display.steps(state.global_step, state.max_steps)
@@ -59,7 +66,13 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         if "reward" not in logs or "loss" not in logs:  # the last is of the whole training
             return
         log(self._folder, state.global_step, logs)
-        draw({"run": logs_of(self._folder)}, self._folder / "curves.png")
+        if monotonic() - self._drawn >= DRAW_SECONDS:
+            self._draw()
         shown = {word: logs[name] for word, name in SHOWN.items() if logs.get(name) is not None}
         told = "  ".join(f"{word} {value:,.4g}" for word, value in shown.items())
         self._display.figures(f"{state.global_step}/{state.max_steps}  {told}")
+
+    def _draw(self) -> None:
+        self._drawn = monotonic()
+        if (self._folder / "log.jsonl").exists():  # a run of no step has none
+            draw({"run": logs_of(self._folder)}, self._folder / "curves.png")
