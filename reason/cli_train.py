@@ -1,5 +1,6 @@
 """`reason train`: the commands that train a model, and that make what it is trained on."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def grpo_command(asked: Train, tables: Values) -> int:
     For example: reason train grpo apr_countdown --out runs/grpo. A folder that holds a part of the
     same training is gone on with. KEY=VALUE sets any key of the recipe: width=2 grpo.max_steps=50.
     """
+    # TRL's version is pinned, and a test looks at what is built on: its users need not be told.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     with extra("rl"):
-        from rl.async_run import train_ahead
         from rl.grpo_recipe import Plan
         from rl.grpo_run import train_grpo
         from rl.recipe import recipe_file
@@ -62,7 +64,12 @@ def grpo_command(asked: Train, tables: Values) -> int:
     out, given = _given(asked, tables)
     plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
     with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
-        (train_ahead if plan.recipe.ahead else train_grpo)(plan, out, terminal())
+        if plan.recipe.ahead:
+            from rl.async_run import train_ahead
+
+            train_ahead(plan, out, terminal())
+        else:
+            train_grpo(plan, out, terminal())
     return 0
 
 

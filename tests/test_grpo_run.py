@@ -222,6 +222,18 @@ def test_a_mistake_leaves_the_folder_free(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_a_mistake_is_one_line_and_nothing_else(tmp_path: Path) -> None:
+    """In a process of its own, in which nobody has told TRL to be silent."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("TRL_")}
+    words = ["train", "grpo", "apr_countdown", "grpo.loss_type=foo", "--out", str(tmp_path / "x")]
+    done = subprocess.run(
+        [sys.executable, "-m", "reason.cli", *words], capture_output=True, text=True, env=known
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("reason: grpo.loss_type must be one of grpo")
+    assert done.stderr.count("\n") == 1
+
+
 def test_mistakes(tmp_path: Path) -> None:
     out = str(tmp_path / "x")
     assert "give --out DIR" in reason("train", "grpo", "apr_countdown").stderr
