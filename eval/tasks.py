@@ -75,8 +75,10 @@ TASKS = {
     **{f"countdown{n}": Countdown(n) for n in (3, 4, 5)},
     **{f"countdown{n}_target": Countdown(n, "test_target") for n in (3, 4, 5)},
     **{f"countdown{n}_small": Countdown(n, "test", SMALL) for n in (4, 5)},
+    **{f"countdown{n}_train": Countdown(n, "train") for n in (3, 4, 5)},
 }
-"""Held-out multisets of numbers; `_target`: with held-out targets too; `_small`: from 1 to 12."""
+"""Held-out multisets of numbers; `_target`: with held-out targets too; `_small`: from 1 to 12.
+`_train`: none held out; what the shipped model learnt from, for runs to imitate."""
 
 
 KNOWN = ", ".join((*TASKS, *DATASETS, "FILE.jsonl", "FILE.parquet", "NAME@FILE"))

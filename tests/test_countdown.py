@@ -243,6 +243,9 @@ DIGESTS = {
     "countdown5_target": "a7cd233dff9dd570",
     "countdown4_small": "c3400edee21d4875",
     "countdown5_small": "f187a7d6fe32dbab",
+    "countdown3_train": "7a1a6a74213266f3",
+    "countdown4_train": "606d820f74cf8fa9",
+    "countdown5_train": "758aa5c6ceab2873",
 }
 FROZEN_TARGETS = [16, 32, 45, 48, 49, 67, 70, 79, 90]
 FROZEN_BUCKETS = [35, 35, 59]

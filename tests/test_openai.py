@@ -33,7 +33,8 @@ from tests.test_sglang import quiet
 GREEDY = SamplingParams(temperature=0.0, max_tokens=1024)
 APR = AdaptiveParallel(syntax="countdown", sampling=GREEDY)
 SERIAL = "<bos> <seq> 77 3 5 7 9 ; 0 <go>"
-SCHEMA = json.dumps({"type": "array", "items": {"enum": [1, 2]}, "minItems": 3, "maxItems": 3})
+SCHEMA = json.dumps({"enum": [[1, 2], [2, 1]]})
+"""Without room for white space, of which a random model never sees the end, but behind it."""
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +122,11 @@ def test_grammars_of_sglang(model: OpenAIBackend, kind: Any, text: str) -> None:
 def test_grammars_of_llama_cpp(llama: Any) -> None:
     def ask(kind: Any, text: str) -> str:
         params = SamplingParams(max_tokens=400, grammar=Grammar(kind, text))
-        return run(collect(llama, llama.encode("the dog"), params)).text.removesuffix("<eos>")
+        whole = run(collect(llama, llama.encode("the dog"), params))
+        return whole.text.removesuffix("<eos>")
 
     assert ask("ebnf", 'root ::= "the lazy " ("dog" | "fox")') in ("the lazy dog", "the lazy fox")
-    assert set(json.loads(ask("json", SCHEMA))) <= {1, 2}
+    assert json.loads(ask("json", SCHEMA)) in ([1, 2], [2, 1])
     with pytest.raises(Unsupported, match=r"llama.cpp takes no grammar of the kind regex.*SGLang"):
         ask("regex", "a+")
 

@@ -17,9 +17,9 @@ from reason.backends.base import Backend
 from reason.backends.connect import connect
 from reason.backends.sglang import SGLangBackend
 from reason.run import Trajectory, solve
-from reason.types import Prompt, SamplingParams
+from reason.types import Grammar, Prompt, SamplingParams
 from tests import tiny
-from tests.driving import run
+from tests.driving import gather, run
 from tests.serving import serving
 
 TAG = re.compile(r"</?(?:Parallel|Outlines?|Thread)>")
@@ -88,6 +88,22 @@ def test_a_random_model_can_write_well_formed_blocks_only(random_model: SGLangBa
     assert sum(t.segments[-1].stopped_at == form.thread_end for t in threads) > 0
     after = [s for each in done for s in each.tree.root.segments if s.text.startswith("</Par")]
     assert after, "turns behind a block begin with its end"
+
+
+def test_a_stop_string_may_be_written_in_any_tokens(random_model: SGLangBackend) -> None:
+    """The server looks for it in as many tokens as its tokenizer would write it in."""
+    end = "</Thread>"
+    params = ANY.but(stop=(end,), grammar=Grammar("ebnf", f'root ::= [a-c]* "{end}" [a-c]*'))
+    ids = random_model.encode("Q?")
+    found = gather(random_model, [(ids, params)] * 64)
+    assert [each.text.count(end) for each in found] == [1] * 64
+    assert all(each.text.endswith(end) and each.last.stopped_at == end for each in found)
+    assert {each.last.finish for each in found} == {"stop"}
+    assert [random_model.decode(each.ids) for each in found] == [each.text for each in found]
+    assert [len(each.logprobs) for each in found] == [len(each.ids) for each in found]
+    assert all(each.last.usage for each in found)
+    width = len(random_model.encode(end)) + 1
+    assert any(end not in random_model.decode(each.ids[-width:]) for each in found)
 
 
 def test_without_the_grammar_the_same_model_writes_others(random_model: SGLangBackend) -> None:

@@ -74,3 +74,25 @@ class StopStrings:
         ]
         self._tail = text[-self._keep :] if self._keep else ""
         return min(found)[2] if found else None
+
+
+class StopWatch:
+    """Finds stop strings in text that has been decoded already, and then where the ids end."""
+
+    def __init__(self, stop: Sequence[str], decode: Decode) -> None:
+        self._stop, self._decode = stop, decode
+        self._keep = max(map(len, stop), default=1) - 1
+        self._tail = ""
+
+    def push(self, text: str, ids: Sequence[int]) -> tuple[int, str] | None:
+        """How many of all `ids` the answer has and the stop string that ends it, if `text`, the
+        newest piece, completes one."""
+        seen = self._tail + text
+        self._tail = seen[-self._keep :] if self._keep else ""
+        if not any(stop in seen for stop in self._stop):
+            return None
+        strings = StopStrings(self._stop, self._decode)
+        for place, id in enumerate(ids, 1):
+            if (found := strings.push(id)) is not None:
+                return place, found
+        return None

@@ -10,7 +10,7 @@ import msgspec
 
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.checkpoint import replacement
-from reason.backends.detokenize import Detokenizer
+from reason.backends.detokenize import Detokenizer, StopWatch
 from reason.backends.http import BUSY, Busy, Refused, Server
 from reason.backends.key import authorization
 from reason.backends.sglang_handshake import greet
@@ -126,6 +126,7 @@ class SGLangBackend:
         """One request. Raises Busy if the server did not begin to answer."""
         rid = uuid4().hex
         text, sampled, done = Detokenizer(self.decode), list[int](), False
+        stops, shown = StopWatch(params.stop, self.decode), 0
         self._running.add(rid)
         try:
             async with aclosing(self._server.events("/generate", {**body, "rid": rid})) as events:
@@ -139,17 +140,22 @@ class SGLangBackend:
                         new = event.output_ids[seen:]
                         sampled += new
                         done = reason is not None
-                        finish, stopped_at = finish_of(reason, sampled, params, self.decode)
+                        finish, stopped_at = finish_of(reason, params)
+                        logprobs = values(meta.output_token_logprobs, seen, len(new), self.url)
+                        piece = text.push(new, done)
+                        if found := stops.push(piece, sampled):
+                            # The server looks at as many tokens as its tokenizer would write the
+                            # string in; a model may take more, and it would go on behind it.
+                            place, stopped_at = found
+                            finish, kept = "stop", place - (len(sampled) - len(new))
+                            piece = self.decode(sampled[:place])[shown:]
+                            new, logprobs = new[:kept], logprobs[:kept]
+                        shown += len(piece)
+                        usage = Usage(len(ids), meta.cached_tokens) if finish else None
                         yield Chunk(
-                            text.push(new, done),
-                            tuple(new),
-                            values(meta.output_token_logprobs, seen, len(new), self.url),
-                            finish,
-                            stopped_at,
-                            Usage(len(ids), meta.cached_tokens) if done else None,
-                            event.version,
+                            piece, tuple(new), logprobs, finish, stopped_at, usage, event.version
                         )
-                        if done:
+                        if finish:
                             return
             raise BackendError(f"{self.url} ended an answer without a reason")
         except msgspec.MsgspecError as error:

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from reason.backends.detokenize import Decode
 from reason.errors import BackendError
 from reason.types import Finish, SamplingParams
 
@@ -97,23 +96,14 @@ def _together(events: Sequence[Event]) -> Event:
     return last
 
 
-def finish_of(
-    reason: Reason | None, ids: Sequence[int], params: SamplingParams, decode: Decode
-) -> tuple[Finish | None, str | None]:
-    """Our words for how an answer ended, if it did, and the stop string that did it."""
+def finish_of(reason: Reason | None, params: SamplingParams) -> tuple[Finish | None, str | None]:
+    """Our words for how an answer ended, if it did, and the stop string that the server saw."""
     if reason is None:
         return None, None
     if reason.type == "length":
         return "length", None
     if isinstance(reason.matched, str):
         return "stop", reason.matched
-    # A token that ends the answer may also complete a stop string, which goes first.
-    # As many ids as it has bytes hold it, since no token is shorter.
-    longest = max((len(stop.encode()) for stop in params.stop), default=0)
-    tail = decode(ids[-longest - 1 :]) if longest else ""
-    for stop in params.stop:
-        if tail.endswith(stop):
-            return "stop", stop
     return ("stop" if reason.matched in params.stop_token_ids else "eos"), None
 
 
