@@ -20,9 +20,9 @@ from reason.errors import BudgetExceeded, Unsupported, UsageError
 from reason.journal import Journal
 from reason.journal import Sink as Sink
 from reason.ledger import Budget
-from reason.sampling import Enough, Sampling
+from reason.sampling import Enough, Sampling, parallel
 from reason.steering import Steering
-from reason.types import Finish, Prompt, SamplingParams, Segment, Thread
+from reason.types import Contexts, Finish, Layout, Prompt, SamplingParams, Segment, Thread
 
 Scorer = Callable[[Thread, str | None], float | Awaitable[float]]
 """Rates a finished thread and the answer found in it; higher is better."""
@@ -66,14 +66,16 @@ class Engine:
 
     # Threads
 
-    def open(self, prompt: Prompt, model: str = "policy") -> Thread:
-        """Start the root thread."""
+    def open(self, prompt: Prompt | Contexts, model: str = "policy") -> Thread:
+        """Start the root thread. Raises Unsupported for contexts that the model cannot read side
+        by side."""
+        ids, layout = self._encode(prompt, model)
         if self._above:
-            name, ids = self._child_id(self._above), self._encode(prompt, model)
-            return self._open(name, model, parent=self._above, continues=True, prompt=ids)
+            name, above = self._child_id(self._above), self._above
+            return self._open(name, model, parent=above, continues=True, prompt=ids, layout=layout)
         if len(self.tree):
             raise ValueError("a run has one root, which is open already")
-        return self._open("0", model, prompt=self._encode(prompt, model))
+        return self._open("0", model, prompt=ids, layout=layout)
 
     def fork(self, thread: Thread, kept: int | None = None, *, continues: bool = False) -> Thread:
         """A child that sees the parent's context: its first `kept` tokens, or all of it.
@@ -82,16 +84,17 @@ class Engine:
         budget and account do not count it.
         """
         kept = thread.length if kept is None else kept
-        if not 0 < kept <= thread.length:
-            raise ValueError(f"kept must be in 1..{thread.length}, got {kept}")
+        least = thread.layout.end if thread.layout else 1
+        if not least <= kept <= thread.length:
+            raise ValueError(f"kept must be in {least}..{thread.length}, got {kept}")
         name = self._child_id(thread)
         return self._open(name, thread.model, parent=thread, kept=kept, continues=continues)
 
-    def spawn(self, thread: Thread, prompt: Prompt, model: str | None = None) -> Thread:
+    def spawn(self, thread: Thread, prompt: Prompt | Contexts, model: str | None = None) -> Thread:
         """A child that starts afresh from its own prompt, on another model if asked."""
         model = model or thread.model
-        ids = self._encode(prompt, model)
-        return self._open(self._child_id(thread), model, parent=thread, prompt=ids)
+        ids, layout = self._encode(prompt, model)
+        return self._open(self._child_id(thread), model, parent=thread, prompt=ids, layout=layout)
 
     def locate(self, thread: Thread, character: int) -> int:
         """How many tokens of the context lie wholly before that character of its last segment."""
@@ -184,6 +187,8 @@ class Engine:
             )
         start = thread.length - len(thread.segments[-1].ids)
         with self._steering.working_for(thread):
+            if thread.layout:
+                return await parallel(judge).score_parallel(thread.ids, thread.layout, start)
             return await judge.score(thread.ids, start)
 
     async def rate(self, thread: Thread, answer: str | None, scorer: str) -> float:
@@ -240,13 +245,14 @@ class Engine:
         kept: int = 0,
         continues: bool = False,
         prompt: Sequence[int] = (),
+        layout: Layout | None = None,
     ) -> Thread:
         full = None if continues else self.ledger.full(parent.depth + 1 if parent else 0)
         if full:
             raise self.exceed(full)
         if parent:
             self._steering.check(parent)
-        thread = self._journal.opened(thread_id, model, parent, kept, continues)
+        thread = self._journal.opened(thread_id, model, parent, kept, continues, layout)
         if prompt:
             self._journal.added(thread, "prompt", self._backend(model).decode(prompt), prompt)
         return thread
@@ -257,11 +263,13 @@ class Engine:
             raise UsageError(f"no model has the role {model!r}; there is: {known}")
         return self.backends[model]
 
-    def _encode(self, prompt: Prompt, model: str) -> list[int]:
+    def _encode(self, prompt: Prompt | Contexts, model: str) -> tuple[list[int], Layout | None]:
+        if isinstance(prompt, Contexts):
+            return parallel(self._backend(model)).encode_contexts(prompt)
         ids = self._backend(model).encode(prompt)
         if not ids:
             raise UsageError("the prompt is empty")
-        return ids
+        return ids, None
 
     def _child_id(self, thread: Thread) -> str:
         return f"{thread.id}.{thread.children}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from reason.types import Finish, Origin
+from reason.types import Finish, Layout, Origin
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -26,6 +26,8 @@ class Opened(_Event, frozen=True, kw_only=True, tag="opened"):
     kept: int = 0
     continues: bool = False
     """A fork that goes on in the place of its parent: the same line of reasoning."""
+    layout: Layout | None = None
+    """Of contexts in its prompt that are read side by side."""
 
 
 class Tokens(_Event, frozen=True, kw_only=True, tag="tokens"):

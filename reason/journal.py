@@ -10,7 +10,7 @@ from reason.errors import BudgetExceeded
 from reason.events import Closed, Event, Joined, Noted, Opened, Tokens
 from reason.ledger import Budget, Ledger
 from reason.tree import ThreadTree
-from reason.types import Finish, Origin, Thread
+from reason.types import Finish, Layout, Origin, Thread
 
 Sink = Callable[[Event], object]
 """Gets every event as it happens; must be quick, is never awaited."""
@@ -39,7 +39,13 @@ class Journal:
         return error
 
     def opened(
-        self, thread_id: str, model: str, parent: Thread | None, kept: int, continues: bool
+        self,
+        thread_id: str,
+        model: str,
+        parent: Thread | None,
+        kept: int,
+        continues: bool,
+        layout: Layout | None = None,
     ) -> Thread:
         self._tell(
             Opened(
@@ -48,6 +54,7 @@ class Journal:
                 parent=parent.id if parent else None,
                 kept=kept,
                 continues=continues,
+                layout=layout,
                 at=self.now(),
             )
         )

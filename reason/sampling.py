@@ -5,13 +5,23 @@ import hashlib
 from collections.abc import Callable
 from contextlib import aclosing
 
-from reason.backends.base import Backend
-from reason.errors import BackendError, finish_of
+from reason.backends.base import Backend, ParallelEncoder
+from reason.errors import BackendError, Unsupported, finish_of
 from reason.journal import Journal
 from reason.steering import Steering
 from reason.types import Finish, SamplingParams, Segment, Thread
 
 Enough = Callable[[Segment], bool]
+
+
+def parallel(backend: Backend) -> ParallelEncoder:
+    """The backend, if it reads contexts side by side. Raises Unsupported."""
+    if not isinstance(backend, ParallelEncoder):
+        raise Unsupported(
+            f"{backend.info.model} cannot read contexts side by side over this interface; models "
+            "in this process (hf:) and SGLang servers with the plug-in (sglang://) can"
+        )
+    return backend
 
 
 class Sampling:
@@ -66,7 +76,12 @@ class Sampling:
         finish: Finish | None = None
         sampled, length = 0, thread.length
         sent = length
-        stream = self._backend(thread.model).generate(thread.ids, params)
+        backend = self._backend(thread.model)
+        stream = (
+            parallel(backend).generate_parallel(thread.ids, thread.layout, params)
+            if thread.layout
+            else backend.generate(thread.ids, params)
+        )
         with self._steering.working_for(thread):
             try:
                 async with aclosing(stream) as chunks:

@@ -31,6 +31,7 @@ class ThreadTree:
             parent = self._threads[event.parent] if event.parent is not None else None
             if parent:
                 parent.children += 1
+            inherited = parent.layout if parent and event.kept else None
             self._threads[event.thread] = Thread(
                 event.thread,
                 event.model,
@@ -40,6 +41,7 @@ class ThreadTree:
                 parent.depth + (not event.continues) if parent else 0,
                 clock=parent.clock if parent else 0,
                 length=event.kept,
+                layout=event.layout or inherited,
             )
         elif isinstance(event, Joined):
             thread = self._threads[event.thread]

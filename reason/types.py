@@ -21,6 +21,75 @@ Prompt = str | Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True)
+class Contexts:
+    """A prompt with texts that are encoded each on its own and then read side by side: adaptive
+    parallel encoding (APE; Yang et al., ICLR 2025, section 4). Of `query` and all that follows,
+    every token sees all of them; they see the prefix and themselves only.
+
+    Raises ValueError for no context, and for numbers out of range.
+    """
+
+    contexts: tuple[str, ...]
+    query: Prompt
+    """Text that follows the contexts, or a chat at the beginning of whose last question they stand.
+    """
+    prefix: str = ""
+    """What stands before every context; of a chat, behind what the template begins with."""
+    temperature: float = 0.9
+    """T: logits of attention to contexts are divided by it; in (0, 2]."""
+    scale: float = 0.9
+    """S: S*T is the factor of the contexts' log-sum-exp where they are weighed against the rest;
+    in [0, 10]. T = S = 1 is plain attention."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.contexts, str) or not self.contexts:
+            raise ValueError(f"contexts must be one text or more, got {self.contexts!r}")
+        check_attention(self.temperature, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where contexts that are read side by side stand in a sequence: after the first `prefix`
+    tokens, one after another; then comes what reads them.
+
+    Raises ValueError for a context without tokens, and for numbers out of range.
+    """
+
+    prefix: int
+    contexts: tuple[int, ...]
+    """Tokens of each, 1 or more."""
+    temperature: float = 1.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.prefix < 0 or not self.contexts or min(self.contexts) < 1:
+            raise ValueError(
+                "expected a prefix of 0 tokens or more and contexts of 1 or more, got "
+                f"{self.prefix} and {list(self.contexts)}"
+            )
+        check_attention(self.temperature, self.scale)
+
+    @property
+    def end(self) -> int:
+        """Tokens of prefix and contexts together."""
+        return self.prefix + sum(self.contexts)
+
+    @property
+    def shift(self) -> int:
+        """By how much the position of a token behind the contexts is less than its index: all
+        contexts begin at the same one, and what follows does so behind the longest."""
+        return sum(self.contexts) - max(self.contexts)
+
+
+def check_attention(temperature: float, scale: float) -> None:
+    """Raise ValueError for a T or S out of range."""
+    if not 0 < temperature <= 2:
+        raise ValueError(f"the attention temperature T must be in (0, 2], got {temperature:g}")
+    if not 0 <= scale <= 10:
+        raise ValueError(f"the scaling factor S must be in [0, 10], got {scale:g}")
+
+
+@dataclass(frozen=True, slots=True)
 class Grammar:
     """A constraint on what may be sampled, for backends that can enforce one."""
 
@@ -112,6 +181,8 @@ class Thread:
     """Tokens of its context, the inherited ones included."""
     children: int = 0
     """How many threads were opened under it."""
+    layout: Layout | None = None
+    """Of contexts in it that are read side by side."""
 
     @property
     def ids(self) -> list[int]:

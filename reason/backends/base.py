@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Literal, Protocol, runtime_checkable
 
 from reason.errors import BackendError
-from reason.types import Finish, Prompt, SamplingParams
+from reason.types import Contexts, Finish, Layout, Prompt, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,34 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Release the model. Requests still running are cancelled."""
+        ...
+
+
+@runtime_checkable
+class ParallelEncoder(Protocol):
+    """A `Backend` that can read contexts side by side (APE).
+
+    A sequence with a layout is prefix + context 1 + ... + context m + the rest. A context is
+    encoded at the positions behind the prefix and sees only that and itself; the first token of the
+    rest has the position behind the longest context. Each token of the rest attends to two groups:
+    all contexts with logits divided by T, and the prefix and the rest plainly. The groups are
+    weighed by the softmax of (S * T * log-sum-exp of the contexts, log-sum-exp of the others), in
+    fp32.
+    """
+
+    def encode_contexts(self, prompt: Contexts) -> tuple[list[int], Layout]:
+        """Token ids of such a prompt, and where its contexts stand in them."""
+        ...
+
+    def generate_parallel(
+        self, ids: Sequence[int], layout: Layout, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """Like `Backend.generate`. Contexts not encoded yet are encoded first; usage counts those
+        that were as cached. What must fit in `info.context` is the positions."""
+        ...
+
+    async def score_parallel(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
+        """Like `Backend.score`; layout.end < start."""
         ...
 
 

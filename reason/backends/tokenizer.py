@@ -10,7 +10,10 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBas
 
 from reason.backends.hub import local, missing, unreachable
 from reason.errors import Unsupported, UsageError
-from reason.types import Message, Prompt
+from reason.types import Contexts, Layout, Message, Prompt
+
+_HERE = "\ue0a7"
+"""Stands for contexts where a template is filled in; a character of private use."""
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -99,6 +102,43 @@ class Tokenizer:
         if unknown is not None and unknown in ids:
             self._refuse(text, ids, found.offsets)
         return ids
+
+    def encode_contexts(self, prompt: Contexts) -> tuple[list[int], Layout]:
+        """Token ids of a prompt whose contexts are read side by side, and where these stand.
+
+        Prefix, contexts and query are tokenised each on its own, without special tokens but those
+        of the template. Raises UsageError for what has no tokens, and like `encode`.
+        """
+        if isinstance(prompt.query, str):
+            before, after = prompt.prefix, prompt.query
+        else:
+            before, after = self._around(prompt.query, prompt.prefix)
+        parts = [self.encode(text) for text in prompt.contexts]
+        empty = [str(n) for n, part in enumerate(parts, 1) if not part]
+        if empty:
+            raise UsageError(f"context {', '.join(empty)} of {len(parts)} is empty; leave it out")
+        rest = self.encode(after)
+        if not rest:
+            raise UsageError("the query behind the contexts is empty; expected a question")
+        head = self.encode(before)
+        layout = Layout(len(head), tuple(map(len, parts)), prompt.temperature, prompt.scale)
+        return [*head, *(id for part in parts for id in part), *rest], layout
+
+    def _around(self, chat: Sequence[Message], prefix: str) -> tuple[str, str]:
+        """The template's text before and after contexts that begin the last question."""
+        asked = [n for n, message in enumerate(chat) if message["role"] == "user"]
+        if not asked:
+            raise UsageError("the chat behind the contexts asks nothing; expected a user's message")
+        last = chat[asked[-1]]
+        marked = Message(role="user", content=f"{prefix}{_HERE}{last['content']}")
+        text = self._chat([*chat[: asked[-1]], marked, *chat[asked[-1] + 1 :]])
+        before, found, after = text.partition(_HERE)
+        if not found or _HERE in after:
+            raise Unsupported(
+                f"the chat template of {self._model} does not keep what is asked in one place; "
+                "give the prompt as text"
+            )
+        return before, after
 
     def conversation(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat that is over; without a template, of what was said in it."""
