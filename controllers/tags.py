@@ -1,11 +1,11 @@
 """Grammars of tags, for general chat models, which learn them from the prompt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controllers.grammar import Task, ThreadFormat
 from reason.answers import boxed
-from reason.types import Message, Prompt
+from reason.types import Contexts, Message, Prompt
 
 STEP_BY_STEP = "Please reason step by step, and put your final answer within \\boxed{}."
 
@@ -191,6 +191,12 @@ def _improve(earlier: Sequence[str]) -> str:
 
 
 def _ask(problem: Prompt, instruction: str) -> Prompt:
+    if isinstance(problem, Contexts):
+        return replace(problem, query=_add(problem.query, instruction))
+    return _add(problem, instruction)
+
+
+def _add(problem: str | Sequence[Message], instruction: str) -> list[Message]:
     if isinstance(problem, str):
         return [Message(role="user", content=f"{problem}\n\n{instruction}")]
     *before, last = problem

@@ -66,7 +66,7 @@ class Engine:
 
     # Threads
 
-    def open(self, prompt: Prompt | Contexts, model: str = "policy") -> Thread:
+    def open(self, prompt: Prompt, model: str = "policy") -> Thread:
         """Start the root thread. Raises Unsupported for contexts that the model cannot read side
         by side."""
         ids, layout = self._encode(prompt, model)
@@ -90,7 +90,7 @@ class Engine:
         name = self._child_id(thread)
         return self._open(name, thread.model, parent=thread, kept=kept, continues=continues)
 
-    def spawn(self, thread: Thread, prompt: Prompt | Contexts, model: str | None = None) -> Thread:
+    def spawn(self, thread: Thread, prompt: Prompt, model: str | None = None) -> Thread:
         """A child that starts afresh from its own prompt, on another model if asked."""
         model = model or thread.model
         ids, layout = self._encode(prompt, model)
@@ -263,8 +263,8 @@ class Engine:
             raise UsageError(f"no model has the role {model!r}; there is: {known}")
         return self.backends[model]
 
-    def _encode(self, prompt: Prompt | Contexts, model: str) -> tuple[list[int], Layout | None]:
-        if isinstance(prompt, Contexts):
+    def _encode(self, prompt: Prompt, model: str) -> tuple[list[int], Layout | None]:
+        if isinstance(prompt, Contexts) and prompt.parallel:
             return parallel(self._backend(model)).encode_contexts(prompt)
         ids = self._backend(model).encode(prompt)
         if not ids:

@@ -16,25 +16,24 @@ class Message(TypedDict):
     content: str
 
 
-Prompt = str | Sequence[Message]
-"""Raw text to continue, or a chat to answer (or to continue, if the assistant spoke last)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """A prompt with texts that are encoded each on its own and then read side by side: adaptive
-    parallel encoding (APE; Yang et al., ICLR 2025, section 4). Of `query` and all that follows,
-    every token sees all of them; they see the prefix and themselves only.
+    """A prompt with texts of which a query is asked: prefix, contexts, query, each with tokens of
+    its own.
 
+    In `parallel` each is encoded on its own, and then they are read side by side: adaptive parallel
+    encoding (APE; Yang et al., ICLR 2025, section 4). Every token of the query and of what follows
+    sees all of them; they see the prefix and themselves only. Otherwise they are one sequence.
     Raises ValueError for no context, and for numbers out of range.
     """
 
     contexts: tuple[str, ...]
-    query: Prompt
+    query: str | Sequence[Message]
     """Text that follows the contexts, or a chat at the beginning of whose last question they stand.
     """
     prefix: str = ""
     """What stands before every context; of a chat, behind what the template begins with."""
+    parallel: bool = False
     temperature: float = 0.9
     """T: logits of attention to contexts are divided by it; in (0, 2]."""
     scale: float = 0.9
@@ -45,6 +44,34 @@ class Contexts:
         if isinstance(self.contexts, str) or not self.contexts:
             raise ValueError(f"contexts must be one text or more, got {self.contexts!r}")
         check_attention(self.temperature, self.scale)
+
+    @property
+    def spoken(self) -> str | list[Message]:
+        """The same, its contexts one after another in the text."""
+        before = self.prefix + "".join(self.contexts)
+        if isinstance(self.query, str):
+            return before + self.query
+        at = self.asked
+        last = Message(role="user", content=before + self.query[at]["content"])
+        return [*self.query[:at], last, *self.query[at + 1 :]]
+
+    @property
+    def asked(self) -> int:
+        """Which message of the query asks: the user's last. Raises ValueError if there is none."""
+        found = [n for n, each in enumerate(self.query) if each["role"] == "user"]  # type: ignore[index]
+        if not found:
+            raise ValueError("the chat behind the contexts has no message of the user")
+        return found[-1]
+
+
+Prompt = str | Sequence[Message] | Contexts
+"""Raw text to continue, a chat to answer (or to continue, if the assistant spoke last), or either
+behind contexts."""
+
+
+def spoken(prompt: Prompt) -> str | Sequence[Message]:
+    """A prompt as text or chat, contexts and all."""
+    return prompt.spoken if isinstance(prompt, Contexts) else prompt
 
 
 @dataclass(frozen=True, slots=True)

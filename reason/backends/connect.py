@@ -70,7 +70,9 @@ def connect(spec: str = "", say: Say = lambda line: None) -> Backend:
 def _hf(place: str, options: dict[str, str], say: Say) -> Backend:
     say("loading the model")
     with extra("hf"):
+        from reason.backends.context_store import default_folder
         from reason.backends.hf import HFBackend
+    options = {"contexts": str(default_folder()), **options}
     return HFBackend.load(place, **_typed(options, HFBackend.load, HFBackend.__init__))
 
 

@@ -4,21 +4,26 @@ import asyncio
 import math
 import weakref
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reason.backends.base import Chunk, Info, Usage
+from reason.backends.context_store import ContextStore
 from reason.backends.detokenize import Detokenizer, StopStrings
 from reason.backends.fingerprint import fingerprint
+from reason.backends.hf_contexts import ContextCache
 from reason.backends.hf_load import load_pair
 from reason.backends.hf_model import SlotModel, context_of
+from reason.backends.hf_parallel import ParallelContexts
 from reason.backends.hf_request import Request
 from reason.backends.hf_worker import Worker
 from reason.backends.tokenizer import Tokenizer
 from reason.errors import BackendError, Unsupported, UsageError
-from reason.types import Prompt, SamplingParams
+from reason.types import Contexts, Layout, Prompt, SamplingParams
 
 
 class HFBackend:
@@ -41,13 +46,16 @@ class HFBackend:
         max_batch: int = 64,
         context: int | None = None,
         cache_gib: float = 2.0,
+        context_gib: float = 2.0,
+        contexts: str = "",
     ) -> None:
         """Serve a model that is already loaded; until `close`, its attention is replaced.
 
         `context` lowers the model's own context length. `cache_gib` bounds the memory of
         keys and values: finished sequences leave it first, then new ones wait in line. What runs
-        stays, and can exceed it. Raises UsageError for a number out of range, Unsupported for a
-        model with layers other than full attention.
+        stays, and can exceed it. `context_gib` bounds that of contexts to be read side by side;
+        `contexts` is a folder of encoded ones, in which they are looked for. Raises UsageError for
+        a number out of range, Unsupported for a model with layers other than full attention.
         """
         if max_batch < 1:
             raise UsageError(f"max_batch is {max_batch}; expected at least 1")
@@ -55,8 +63,9 @@ class HFBackend:
             raise UsageError(
                 f"context is {context}; expected at least 1 (left out, it is the model's own)"
             )
-        if not 0 <= cache_gib < math.inf:
-            raise UsageError(f"cache_gib is {cache_gib:g}; expected a number of GiB, 0 or more")
+        for label, gib in (("cache_gib", cache_gib), ("context_gib", context_gib)):
+            if not 0 <= gib < math.inf:
+                raise UsageError(f"{label} is {gib:g}; expected a number of GiB, 0 or more")
         longest = context_of(model)
         longest = min(longest, context) if context else longest
         shown = name or model.name_or_path or type(model).__name__
@@ -68,6 +77,17 @@ class HFBackend:
         self._worker = Worker(self._model, eos=ends, max_batch=max_batch, context=longest)
         # A thread inside torch must not outlive the interpreter.
         weakref.finalize(self, self._worker.close)
+        identity = fingerprint(model)
+        self.contexts = ParallelContexts(
+            self._worker,
+            model,
+            name=shown,
+            fingerprint=identity,
+            context=longest,
+            row=self._model.cache.row,
+            cache=ContextCache(int(context_gib * 2**30)),
+            store=ContextStore(Path(contexts)) if contexts else None,
+        )
         self._info = Info(
             model=shown,
             tokenizer=self._tokenizer.name,
@@ -77,7 +97,7 @@ class HFBackend:
             grammar=str(getattr(model.config, "reason_grammar", None) or ""),
             tokens=self._tokenizer.tokens,
             ends=tuple(sorted(ends)),
-            fingerprint=fingerprint(model),
+            fingerprint=identity,
         )
 
     @classmethod
@@ -116,6 +136,10 @@ class HFBackend:
         """Token ids of a prompt; see `Tokenizer.encode`."""
         return self._tokenizer.encode(prompt)
 
+    def encode_contexts(self, prompt: Contexts) -> tuple[list[int], Layout]:
+        """Token ids of contexts and their query; see `Tokenizer.encode_contexts`."""
+        return self._tokenizer.encode_contexts(prompt)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of some ids, special tokens included."""
         return self._tokenizer.decode(ids)
@@ -129,15 +153,38 @@ class HFBackend:
         sequence, where one token is several of these. Raises Unsupported for a grammar,
         BackendError for ids that are not the model's.
         """
+        async with aclosing(self._generate(ids, None, params)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def generate_parallel(
+        self, ids: Sequence[int], layout: Layout, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """Sample a continuation of contexts side by side; see `ParallelEncoder`.
+
+        Raises BackendError for contexts that do not fit, Unsupported for a model whose positions
+        cannot be used again.
+        """
+        async with aclosing(self._generate(ids, layout, params)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _generate(
+        self, ids: Sequence[int], layout: Layout | None, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
         if params.grammar is not None:
             raise Unsupported("the hf backend cannot enforce a grammar; the sglang backend can")
         self._info.check(ids)
         usage = Usage(len(ids))
-        if params.max_tokens == 0 or len(ids) >= self._info.context:
+        positions = len(ids) - (layout.shift if layout else 0)
+        if params.max_tokens == 0 or positions >= self._info.context:
             yield Chunk("", (), finish="length", usage=usage)
             return
+        own, beside, there = list(ids), None, 0
+        if layout:
+            own, beside, there = await self.contexts.beside(ids, layout)
         stops = StopStrings(params.stop, self.decode) if params.stop else None
-        request = Request(list(ids), params, asyncio.get_running_loop(), stops)
+        request = Request(own, params, asyncio.get_running_loop(), stops, beside=beside)
         text = Detokenizer(self.decode)
         self._worker.submit(request)
         try:
@@ -150,7 +197,7 @@ class HFBackend:
                     tuple(news.logprobs),
                     news.finish,
                     request.stopped_at if last else None,
-                    Usage(len(ids), request.cached) if last else None,
+                    Usage(len(ids), request.cached + there) if last else None,
                 )
                 if last:
                     return
@@ -162,17 +209,35 @@ class HFBackend:
 
         Raises BackendError for ids that are not the model's or do not fit its context.
         """
+        return await self._score(ids, None, start)
+
+    async def score_parallel(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
+        """Log-probabilities of `ids[start:]` behind contexts; see `ParallelEncoder`."""
+        if start <= layout.end:
+            raise BackendError(
+                f"start is {start}; expected more than {layout.end}, the tokens up to the end of "
+                "the contexts"
+            )
+        return await self._score(ids, layout, start)
+
+    async def _score(self, ids: Sequence[int], layout: Layout | None, start: int) -> list[float]:
         self._info.check(ids)
         if not 0 < start <= len(ids):
             raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
-        if len(ids) > self._info.context:
+        positions = len(ids) - (layout.shift if layout else 0)
+        if positions > self._info.context:
             raise BackendError(
-                f"{len(ids)} ids to score, but the context of {self._info.model} is "
+                f"{positions} ids to score, but the context of {self._info.model} is "
                 f"{self._info.context}"
             )
         if start == len(ids):
             return []
-        request = Request(list(ids), SamplingParams(), asyncio.get_running_loop(), scored=start)
+        own, beside = list(ids), None
+        if layout:
+            own, beside, _ = await self.contexts.beside(ids, layout)
+            start -= sum(layout.contexts)
+        loop = asyncio.get_running_loop()
+        request = Request(own, SamplingParams(), loop, scored=start, beside=beside)
         self._worker.submit(request)
         try:
             news = await request.receive()
@@ -188,6 +253,7 @@ class HFBackend:
         Requests that run go on with what they have computed; nothing of it is shared any more.
         """
         self._worker.forget()
+        self.contexts.forget()
 
     async def close(self) -> None:
         """End the worker thread; requests still running end with "cancelled"."""

@@ -15,12 +15,14 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from reason.backends.hf_contexts import Beside
 from reason.backends.hf_slots import SlotCache
+from reason.backends.parallel_attention import with_lse
 from reason.errors import Unsupported
 
 NAME = "reason_slots"
 
-_BEYOND = ("softcap", "s_aux", "position_bias")
+_BEYOND = ("s_aux", "position_bias")
 """Arguments of attention kinds that are not computed here."""
 
 
@@ -36,6 +38,8 @@ class Run:
     """How much of each slot is read."""
     shared: bool
     """Whether all rows belong to this one slot, or to consecutive ones, one row each."""
+    beside: Beside | None = None
+    """Contexts that all rows read beside their slots."""
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ def attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    softcap: float | None = None,
     reason_batch: Batch | None = None,
     **other: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -80,6 +85,8 @@ def attend(
     Without a batch, the stock attention: the model can still be trained or used directly.
     """
     if reason_batch is None:
+        if softcap is not None:
+            raise Unsupported("attention with a soft-cap is computed here over slots only")
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, scaling=scaling, **other
         )
@@ -89,7 +96,8 @@ def attend(
     batch = reason_batch
     q, k, v = (x[0].transpose(0, 1)[batch.padding :] for x in (query, key, value))
     keys, values = batch.cache.write(batch.layers, batch.places(k.shape[1]), k, v)
-    batch.layers += 1
+    layer, batch.layers = batch.layers, batch.layers + 1
+    scale = q.shape[-1] ** -0.5 if scaling is None else scaling
     grouped = q.shape[1] != k.shape[1]
     out = q.new_zeros(query.shape[2], q.shape[1], v.shape[2])
     rows = out[batch.padding :]
@@ -100,6 +108,15 @@ def attend(
             ks, vs = (x[run.slot : run.slot + len(mine), :, : run.length] for x in (keys, values))
         else:
             ks, vs = (x[run.slot : run.slot + 1, :, : run.length] for x in (keys, values))
+        if run.beside or softcap is not None:
+            ks, vs = (x.expand(len(mine), -1, -1, -1) for x in (ks, vs))
+            if run.beside:
+                seen = run.beside.attend(layer, mine, ks, vs, mask, scale, softcap)
+            else:
+                groups = mine.view(len(mine), ks.shape[1], -1, mine.shape[-1])
+                seen = with_lse(groups, ks, vs, mask, scale, softcap)[0].flatten(1, 2)
+            rows[run.start : run.stop] = seen
+            continue
         if run.shared and not batch.exact:
             answer = scaled_dot_product_attention(
                 mine.transpose(0, 1)[None],

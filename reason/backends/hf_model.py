@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from reason.backends import hf_attention
 from reason.backends.hf_attention import Batch, Run
+from reason.backends.hf_contexts import Beside
 from reason.backends.hf_slots import SlotCache, tiles
 from reason.errors import Unsupported
 
@@ -28,16 +29,21 @@ class Rows:
         self.slots: list[npt.NDArray[np.int64]] = []
         self.positions: list[npt.NDArray[np.int64]] = []
         self.tokens: list[npt.NDArray[np.int64]] = []
+        self.besides: list[tuple[int, int, Beside]] = []
+        """Rows [start, stop) that read contexts beside their slots."""
         self.runs: list[Run] = []
         self.count = 0
 
-    def stretch(self, slot: int, start: int, tokens: Sequence[int]) -> None:
-        """Consecutive tokens of one sequence, the first at position `start`."""
+    def stretch(
+        self, slot: int, start: int, tokens: Sequence[int], beside: Beside | None = None
+    ) -> None:
+        """Consecutive tokens of one sequence, the first at index `start`; all or none of them read
+        contexts."""
         n = len(tokens)
         self.slots.append(np.full(n, slot, np.int64))
         self.positions.append(np.arange(start, start + n, dtype=np.int64))
         self.tokens.append(np.asarray(tokens, np.int64))
-        self.runs.append(Run(self.count, self.count + n, slot, tiles(start + n), shared=True))
+        self._run(self.count, self.count + n, slot, start + n, True, beside)
         self.count += n
 
     def column(
@@ -45,25 +51,37 @@ class Rows:
         slots: npt.NDArray[np.int64],
         positions: npt.NDArray[np.int64],
         tokens: npt.NDArray[np.int64],
+        besides: Sequence[Beside | None],
     ) -> None:
-        """One token each of many sequences, in the order of their slots."""
-        for first, end, longest in _runs(slots.tolist(), (positions + 1).tolist()):
+        """One token each of many sequences, in the order of their slots, and what each reads."""
+        for first, end, longest in _runs(slots.tolist(), (positions + 1).tolist(), besides):
             start, stop = self.count + first, self.count + end
-            self.runs.append(Run(start, stop, int(slots[first]), tiles(longest), shared=False))
+            self._run(start, stop, int(slots[first]), longest, False, besides[first])
         self.slots.append(slots)
         self.positions.append(positions)
         self.tokens.append(tokens)
         self.count += len(slots)
 
+    def _run(
+        self, start: int, stop: int, slot: int, length: int, shared: bool, beside: Beside | None
+    ) -> None:
+        self.runs.append(Run(start, stop, slot, tiles(length), shared, beside))
+        if beside:
+            self.besides.append((start, stop, beside))
 
-def _runs(slots: list[int], lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+
+def _runs(
+    slots: list[int], lengths: list[int], besides: Sequence[Beside | None]
+) -> Iterator[tuple[int, int, int]]:
     """Rows [first, end) that are attended to in one call, all as far as the longest of them: only
-    consecutive slots, and no longer than a call of their own would take the others."""
+    consecutive slots that read the same contexts, and no longer than a call of their own would
+    take the others."""
     first, longest = 0, lengths[0]
     for row in range(1, len(slots)):
         length, count = lengths[row], row - first
         apart = count * longest + length + _CALL
-        if slots[row] != slots[row - 1] + 1 or (count + 1) * max(longest, length) > apart:
+        other = slots[row] != slots[row - 1] + 1 or besides[row] is not besides[first]
+        if other or (count + 1) * max(longest, length) > apart:
             yield first, row, longest
             first, longest = row, length
         else:
@@ -100,6 +118,7 @@ class SlotModel:
             and self.dtype == torch.float32
             # The kernel spreads one row of one head over threads in another way.
             and config.num_attention_heads > 1
+            and getattr(config, "attn_logit_softcapping", None) is None
         )
         self.most = max_batch + 192 if self.device.type == "cpu" else max_batch + 2048
         """Most rows of a pass."""
@@ -121,13 +140,19 @@ class SlotModel:
         if len(self._columns) < longest:
             self._columns = torch.arange(self.cache.width, device=self.device)
         at = torch.from_numpy(_pad(positions, padding)).to(self.device)
+        marks, places = tokens, at
+        if rows.besides:
+            marks, places = tokens.copy(), at.clone()
+            for start, stop, beside in rows.besides:
+                marks[start:stop] += beside.mark
+                places[padding + start : padding + stop] += beside.offset
         beyond = self._columns[:longest] > at[padding:, None]
         mask = torch.zeros(beyond.shape, dtype=self.dtype, device=self.device)
         mask.masked_fill_(beyond, float("-inf"))
         batch = Batch(self.cache, padding, slots, positions, mask, rows.runs, self.exact)
         logits: torch.Tensor = self.model(
             input_ids=torch.from_numpy(_pad(tokens, padding)).to(self.device)[None],
-            position_ids=at[None],
+            position_ids=places[None],
             # Four dimensions: taken as it is by models that prepare masks.
             attention_mask=mask[:, None, None],
             use_cache=False,
@@ -140,7 +165,7 @@ class SlotModel:
                 f"{batch.layers} are attention; the hf backend keeps nothing but keys and values: "
                 "use the sglang backend"
             )
-        self.cache.computed(slots, positions, tokens)
+        self.cache.computed(slots, positions, marks)
         return logits[len(logits) - keep :].float()
 
     def release(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reason.backends.detokenize import StopStrings
+from reason.backends.hf_contexts import Beside, Layers
 from reason.errors import BackendError
 from reason.types import Finish, SamplingParams
 
@@ -42,6 +43,11 @@ class Request:
     stops: StopStrings | None = None
     scored: int | None = None
     """Score from this position on, and sample nothing."""
+    beside: Beside | None = None
+    """Contexts that it reads; `ids` are without them."""
+    encodes: int | None = None
+    """Hand over keys and values from this position on, and sample nothing."""
+    encoded: Layers = field(default_factory=list)
     prompt: int = 0
     seed: int = 0
     slot: int = -1
@@ -65,6 +71,19 @@ class Request:
         return len(self.ids) - self.prompt
 
     @property
+    def marked(self) -> list[int]:
+        """Its ids as caches compare them."""
+        if self.beside is None:
+            return self.ids
+        first, mark = self.beside.prefix, self.beside.mark
+        return [*self.ids[:first], *(id + mark for id in self.ids[first:])]
+
+    @property
+    def reads(self) -> Beside | None:
+        """The contexts that what comes next reads."""
+        return self.beside if self.beside and self.done >= self.beside.prefix else None
+
+    @property
     def todo(self) -> int:
         """Tokens of the context still to be computed before the next one can be sampled."""
         return len(self.ids) - 1 - self.done
@@ -74,6 +93,8 @@ class Request:
         n = min(self.todo, room)
         if n <= 0:
             return 0
+        if self.beside and self.done < self.beside.prefix:
+            n = min(n, self.beside.prefix - self.done)
         scored = False
         if self.scored is not None:
             scored = self.done >= self.scored - 1

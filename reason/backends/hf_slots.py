@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from reason.backends.hf_contexts import Layers
+
 TILE = 32
 """Lengths read by attention are multiples of this; so is the width of a slot."""
 
@@ -39,7 +41,7 @@ class SlotCache:
         self.budget = budget
         self.limit = limit
         self.context = context
-        self._row = 0
+        self.row = 0
         """Bytes of a token, known once one was stored."""
         self.reset()
 
@@ -49,7 +51,7 @@ class SlotCache:
         self.owners: list[Owner | None] = [None] * 2
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        self._tokens = np.zeros((2, self.width), np.int32)
+        self._tokens = np.zeros((2, self.width), np.int64)
         self._filled = np.zeros(2, np.int64)
         self.length = np.zeros(2, np.int64)
         """Tokens of each slot whose keys and values are computed."""
@@ -86,7 +88,7 @@ class SlotCache:
                 kept.append(torch.zeros(shape, dtype=new.dtype, device=new.device))
             both = (*self.keys, *self.values)
             row = sum(t.shape[1] * t.shape[3] * t.element_size() for t in both)
-            self._row = max(self._row, row)
+            self.row = max(self.row, row)
         k, v = self.keys[layer], self.values[layer]
         k.view(-1, k.shape[-1]).index_copy_(0, where, keys.reshape(-1, k.shape[-1]))
         v.view(-1, v.shape[-1]).index_copy_(0, where, values.reshape(-1, v.shape[-1]))
@@ -105,6 +107,8 @@ class SlotCache:
 
     def place(self, owner: Owner, ids: Sequence[int], most: int) -> int | None:
         """Give `owner` a slot and say how many of the first `most` ids it already holds.
+
+        Ids of tokens that read contexts have the mark of these added.
 
         None if it should wait: because all slots are taken, or because another sequence is about
         to compute a prefix that it can share.
@@ -130,6 +134,11 @@ class SlotCache:
         self._filled[slot] = len(ids)
         self._epoch[slot] = self._now
         return shared
+
+    def read(self, slot: int, start: int, end: int) -> Layers:
+        """A copy of what a slot holds of the tokens [start, end)."""
+        both = zip(self.keys, self.values, strict=True)
+        return [(k[slot, :, start:end].clone(), v[slot, :, start:end].clone()) for k, v in both]
 
     def leave(self, slot: int) -> None:
         """The owner has gone; what is computed stays for others to share, unless it is stale."""
@@ -188,7 +197,7 @@ class SlotCache:
         n = len(ids)
         if not n:
             return 0, 0, 0
-        same = self._tokens[:, :n] == np.asarray(ids, np.int32)
+        same = self._tokens[:, :n] == np.asarray(ids, np.int64)
         prefix = np.where(same.all(1), n, same.argmin(1)) * (self._epoch == self._now)
         ready = np.minimum(prefix, self.length)
         best = int(ready.argmax())
@@ -217,7 +226,7 @@ class SlotCache:
 
     def _affordable(self, width: int) -> int:
         """How many slots of this width the budget holds."""
-        return self.budget // max(1, self._row * width)
+        return self.budget // max(1, self.row * width)
 
     def _by_worth(self) -> list[int]:
         """Slots, live ones first, then those used last."""
@@ -231,7 +240,7 @@ class SlotCache:
                 new = old.new_zeros((slots, old.shape[1], width, old.shape[3]))
                 new[: len(keep), :, :n] = old[keep, :, :n]
                 kept[layer] = new
-        tokens = np.zeros((slots, width), np.int32)
+        tokens = np.zeros((slots, width), np.int64)
         tokens[: len(keep), :n] = self._tokens[keep, :n]
         self._tokens = tokens
         for name in ("_filled", "length", "_used", "_epoch"):

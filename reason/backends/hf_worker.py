@@ -133,8 +133,9 @@ class Worker:
                 waiting.append(entry)
                 if not self._model.cache.fits(len(request.ids) + 1):
                     break  # nobody overtakes, or it might wait forever
-                most = len(request.ids) if request.scored is None else request.scored
-                cached = self._model.cache.place(request, request.ids, most - 1)
+                last = len(request.ids) - 1
+                most = last if request.scored is None else min(request.scored, last) - 1
+                cached = self._model.cache.place(request, request.marked, most)
                 if cached is not None:
                     waiting.pop()
                     self._live.append(request)
@@ -161,13 +162,15 @@ class Worker:
         rows = Rows()
         scored = 0
         for part in parts:
-            rows.stretch(part.request.slot, part.start, part.request.ids[part.start : part.stop])
+            ids = part.request.ids[part.start : part.stop]
+            rows.stretch(part.request.slot, part.start, ids, part.request.reads)
             scored += (part.stop - part.start) * part.scored
         if column:
             rows.column(
                 np.array([r.slot for r in column], np.int64),
                 np.array([r.done for r in column], np.int64),
                 np.array([r.ids[-1] for r in column], np.int64),
+                [r.beside for r in column],
             )
         logits = self._model.forward(rows, scored + len(column))
         first = 0
@@ -183,6 +186,10 @@ class Worker:
                 if picked.isnan().any():
                     self._refuse(request, math.nan)
                     continue
+            if request.encodes is not None and not request.todo:
+                request.encoded = self._model.cache.read(
+                    request.slot, request.encodes, request.done
+                )
             if request.scored is not None and not request.todo:
                 self._end(request, "length")
         if column:
@@ -217,7 +224,9 @@ class Worker:
             return "stop"
         if token in self._eos:
             return "eos"
-        full = len(request.ids) >= self._context or request.sampled >= request.params.max_tokens
+        ahead = request.beside.offset if request.beside else 0
+        length = len(request.ids) + ahead
+        full = length >= self._context or request.sampled >= request.params.max_tokens
         return "length" if full else None
 
     def _refuse(self, request: Request, logprob: float) -> None:

@@ -15,7 +15,7 @@ from reason.backends.openai_handshake import served
 from reason.backends.openai_wire import Counts
 from reason.backends.pieces import Pieces
 from reason.errors import BackendError, Unsupported
-from reason.types import Finish, Message, Prompt, SamplingParams
+from reason.types import Finish, Message, Prompt, SamplingParams, spoken
 
 CONTEXT = 1 << 20
 """Tokens taken to fit where the server does not tell: it refuses what does not."""
@@ -71,10 +71,11 @@ class ChatBackend:
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Ids of the words of a chat. Raises Unsupported for what is none, or is answered."""
-        if isinstance(prompt, str) or not prompt or prompt[-1]["role"] == "assistant":
+        said = spoken(prompt)
+        if isinstance(said, str) or not said or said[-1]["role"] == "assistant":
             raise self._unsupported("cannot go on from a text, only answer a chat")
-        ids = self._pieces.encode(prompt)
-        self._chats[tuple(ids)] = list(prompt)
+        ids = self._pieces.encode(said)
+        self._chats[tuple(ids)] = list(said)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

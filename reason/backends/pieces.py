@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from reason.types import Prompt
+from reason.types import Prompt, spoken
 
 _PIECE = re.compile(r"\s*\S+|\s+")
 
@@ -19,10 +19,11 @@ class Pieces:
         self._texts: list[str] = []
 
     def encode(self, prompt: Prompt) -> list[int]:
+        said = spoken(prompt)
         text = (
-            prompt
-            if isinstance(prompt, str)
-            else "".join(f"{message['role']}: {message['content']}\n" for message in prompt)
+            said
+            if isinstance(said, str)
+            else "".join(f"{message['role']}: {message['content']}\n" for message in said)
         )
         return [self.id(piece) for piece in _PIECE.findall(text)]
 

@@ -8,7 +8,7 @@ from reason.backends.http import Server
 from reason.backends.key import authorization
 from reason.backends.tokenizer import Tokenizer, load_config, load_tokenizer
 from reason.errors import BackendError, Unsupported, UsageError
-from reason.types import Message, Prompt, SamplingParams
+from reason.types import Message, Prompt, SamplingParams, spoken
 
 PROBE = "2 + 2 = 4"
 
@@ -80,7 +80,8 @@ class RewardModel:
     def conversation(self, prompt: Prompt, answer: str) -> list[int]:
         """Token ids of a prompt that was answered, in the model's own template; without one, of
         the answer after the prompt."""
-        asked = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+        said = spoken(prompt)
+        asked = [Message(role="user", content=said)] if isinstance(said, str) else said
         turns = [*asked, Message(role="assistant", content=answer)]
         return self._tokenizer.conversation(turns)
 

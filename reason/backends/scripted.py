@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from reason.backends.base import Chunk, Info, Usage
 from reason.errors import Unsupported
-from reason.types import Finish, Prompt, SamplingParams
+from reason.types import Finish, Prompt, SamplingParams, spoken
 
 Script = Callable[[str, SamplingParams], str | Awaitable[str]]
 """What the model writes after this context; the end of the returned text is its end of sequence."""
@@ -39,9 +39,10 @@ class ScriptedBackend:
         self._words: list[str] = []
 
     def encode(self, prompt: Prompt) -> list[int]:
-        if not isinstance(prompt, str):
-            prompt = "".join(f"<{m['role']}>{m['content']}</{m['role']}>" for m in prompt)
-        return self._encode(prompt)
+        said = spoken(prompt)
+        if not isinstance(said, str):
+            said = "".join(f"<{m['role']}>{m['content']}</{m['role']}>" for m in said)
+        return self._encode(said)
 
     def _encode(self, text: str) -> list[int]:
         if not self._space:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -88,8 +89,11 @@ class Tokenizer:
         Text becomes exactly what the tokenizer makes of it, with no special token added. A chat
         goes through the tokenizer's template and ends where the assistant's next turn begins, or,
         if the assistant spoke last, inside that turn. Raises Unsupported for a chat without a
-        template, UsageError for words that the tokenizer does not know.
+        template, UsageError for words that the tokenizer does not know. Contexts have tokens of
+        their own, whether they are read side by side or not.
         """
+        if isinstance(prompt, Contexts):
+            return self.encode_contexts(prompt)[0]
         text = prompt if isinstance(prompt, str) else self._chat(prompt)
         unknown = self._tokenizer.unk_token_id
         if self._fast is None:
@@ -109,10 +113,7 @@ class Tokenizer:
         Prefix, contexts and query are tokenised each on its own, without special tokens but those
         of the template. Raises UsageError for what has no tokens, and like `encode`.
         """
-        if isinstance(prompt.query, str):
-            before, after = prompt.prefix, prompt.query
-        else:
-            before, after = self._around(prompt.query, prompt.prefix)
+        before, after = self._around(prompt)
         parts = [self.encode(text) for text in prompt.contexts]
         empty = [str(n) for n, part in enumerate(parts, 1) if not part]
         if empty:
@@ -124,16 +125,12 @@ class Tokenizer:
         layout = Layout(len(head), tuple(map(len, parts)), prompt.temperature, prompt.scale)
         return [*head, *(id for part in parts for id in part), *rest], layout
 
-    def _around(self, chat: Sequence[Message], prefix: str) -> tuple[str, str]:
+    def _around(self, prompt: Contexts) -> tuple[str, str]:
         """The template's text before and after contexts that begin the last question."""
-        asked = [n for n, message in enumerate(chat) if message["role"] == "user"]
-        if not asked:
-            raise UsageError("the chat behind the contexts asks nothing; expected a user's message")
-        last = chat[asked[-1]]
-        marked = Message(role="user", content=f"{prefix}{_HERE}{last['content']}")
-        text = self._chat([*chat[: asked[-1]], marked, *chat[asked[-1] + 1 :]])
+        said = replace(prompt, contexts=(_HERE,)).spoken
+        text = said if isinstance(said, str) else self._chat(said)
         before, found, after = text.partition(_HERE)
-        if not found or _HERE in after:
+        if not found or _HERE in after:  # a template may also repeat what is asked
             raise Unsupported(
                 f"the chat template of {self._model} does not keep what is asked in one place; "
                 "give the prompt as text"
@@ -156,12 +153,12 @@ class Tokenizer:
         )
         return text
 
-    def _chat(self, messages: Prompt) -> str:
+    def _chat(self, messages: Sequence[Message]) -> str:
         if not self._tokenizer.chat_template:
             raise Unsupported(
                 f"the tokenizer of {self._model} has no chat template; give the prompt as text"
             )
-        turns = [dict(message) for message in messages]  # type: ignore[arg-type]
+        turns = [dict(message) for message in messages]
         continued = bool(turns) and turns[-1]["role"] == "assistant"
         text = self._tokenizer.apply_chat_template(
             turns,

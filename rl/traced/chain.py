@@ -10,7 +10,7 @@ import msgspec
 
 from eval.rows import Row, from_file
 from reason.errors import UsageError
-from reason.types import Message, Prompt
+from reason.types import Message, Prompt, spoken
 from rl.traced.unusable import Unusable
 from rl.traced.wellformed import TAG
 
@@ -32,9 +32,8 @@ class Chain:
     @property
     def problem(self) -> str:
         """The prompt as text; of a chat all that was said."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        return "\n\n".join(message["content"] for message in self.prompt)
+        said = spoken(self.prompt)
+        return said if isinstance(said, str) else "\n\n".join(each["content"] for each in said)
 
     @property
     def digest(self) -> str:

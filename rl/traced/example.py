@@ -11,7 +11,7 @@ import msgspec
 
 from reason.backends.replay import Codec
 from reason.tree import ThreadTree
-from reason.types import Message, Origin, Prompt
+from reason.types import Message, Origin, Prompt, spoken
 from rl.requests import Request, requests_of
 
 
@@ -106,12 +106,12 @@ def encoded(example: Example, codec: Codec, end: int | None = None) -> Iterator[
 
 def example_of(id: str, prompt: Prompt, tree: ThreadTree, tokenizer: str) -> Example:
     """The example that this run is. An empty `tokenizer` leaves the ids out."""
-    figures = figures_of(tree)
+    figures, said = figures_of(tree), spoken(prompt)
     ids = [Ids(tuple(r.context), tuple(r.sampled)) for r in requests_of(tree)]
     return Example(
         id=id,
         kind="parallel" if figures.blocks else "sequential",
-        prompt=prompt if isinstance(prompt, str) else list(prompt),
+        prompt=said if isinstance(said, str) else list(said),
         lines=tuple(_lines(tree)),
         ended=tree.root.segments[-1].finish == "eos",
         figures=figures,
