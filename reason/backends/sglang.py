@@ -1,7 +1,7 @@
 """A running SGLang server, through its native `/generate`: token ids in, ids and logprobs out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ from reason.backends.detokenize import Detokenizer, StopWatch
 from reason.backends.http import BUSY, Busy, Refused, Server
 from reason.backends.key import authorization
 from reason.backends.sglang_handshake import greet
+from reason.backends.sglang_parallel import Missing, Parallel, missing
 from reason.backends.sglang_wire import (
     Error,
     Event,
@@ -24,7 +25,7 @@ from reason.backends.sglang_wire import (
     values,
 )
 from reason.errors import BackendError, Unsupported
-from reason.types import Prompt, SamplingParams
+from reason.types import Contexts, Layout, Prompt, SamplingParams
 
 INTERVAL = 16
 """Tokens per event from a server that repeats the whole answer in every event."""
@@ -54,6 +55,7 @@ class SGLangBackend:
         headers = authorization(key_env)
         self._server = Server(url, timeout=timeout, patience=patience, headers=headers)
         self._is = greet(self._server, headers, tokenizer, model)
+        self._parallel = Parallel(self._server, self._is, self._sample, self._score)
         self._running: set[str] = set()
         self._aborts: set[asyncio.Task[Any]] = set()
 
@@ -78,25 +80,52 @@ class SGLangBackend:
         """Text of some ids, special tokens included."""
         return self._is.tokenizer.decode(ids)
 
-    async def generate(
-        self, ids: Sequence[int], params: SamplingParams
-    ) -> AsyncGenerator[Chunk, None]:
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
         """Sample a continuation; see `Backend.generate`. Raises BackendError.
 
         A request that the server did not begin to answer is sent again; one that broke off is not.
         """
+        return self._sample(ids, params, self._is.info.context - len(ids))
+
+    def encode_contexts(self, prompt: Contexts) -> tuple[list[int], Layout]:
+        """See `Tokenizer.encode_contexts`. Raises Unsupported for a server without the plug-in."""
+        self._parallel.require()
+        return self._is.tokenizer.encode_contexts(prompt)
+
+    def generate_parallel(
+        self, ids: Sequence[int], layout: Layout, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """See `ParallelEncoder.generate_parallel` and `Parallel.generate`."""
+        return self._parallel.generate(ids, layout, params)
+
+    async def score_parallel(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
+        """See `ParallelEncoder.score_parallel` and `Parallel.score`."""
+        return await self._parallel.score(ids, layout, start)
+
+    async def _sample(
+        self,
+        ids: Sequence[int],
+        params: SamplingParams,
+        fits: int,
+        custom: Mapping[str, Any] | None = None,
+        begun: Sequence[int] = (),
+    ) -> AsyncGenerator[Chunk, None]:
+        """At most `fits` tokens, of which the first, `begun`, were sampled before; `custom` is for
+        a plug-in of the server."""
         self._is.info.check(ids)
         usage = Usage(len(ids))
-        room = min(params.max_tokens, self._is.info.context - len(ids))
+        room = min(params.max_tokens, fits) - len(begun)
         if room <= 0:
             yield Chunk("", (), finish="length", usage=usage)
             return
         body: dict[str, Any] = {
-            "input_ids": list(ids),
+            "input_ids": [*ids, *begun],
             "stream": True,
             "return_logprob": True,
             "sampling_params": sampling(params, room),
         }
+        if custom is not None:
+            body["sampling_params"]["custom_params"] = dict(custom)
         if params.grammar is not None and not self._is.grammars:
             raise Unsupported(f"{self.url} runs with --grammar-backend none")
         if params.seed is not None and self._is.info.reproducible == "always":
@@ -108,7 +137,7 @@ class SGLangBackend:
         patience = self._server.patience()
         while True:
             try:
-                async with aclosing(self._attempt(list(ids), params, body)) as chunks:
+                async with aclosing(self._attempt(list(ids), params, body, begun)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
@@ -121,12 +150,14 @@ class SGLangBackend:
                 await patience.wait(busy)
 
     async def _attempt(
-        self, ids: list[int], params: SamplingParams, body: dict[str, Any]
+        self, ids: list[int], params: SamplingParams, body: dict[str, Any], begun: Sequence[int]
     ) -> AsyncGenerator[Chunk, None]:
         """One request. Raises Busy if the server did not begin to answer."""
         rid = uuid4().hex
-        text, sampled, done = Detokenizer(self.decode), list[int](), False
-        stops, shown = StopWatch(params.stop, self.decode), 0
+        text, sampled, done = Detokenizer(self.decode), list(begun), False
+        stops, before = StopWatch(params.stop, self.decode), text.push(begun)
+        stops.push(before, sampled)
+        shown = len(before)
         self._running.add(rid)
         try:
             async with aclosing(self._server.events("/generate", {**body, "rid": rid})) as events:
@@ -135,8 +166,8 @@ class SGLangBackend:
                         meta, reason = event.meta_info, event.meta_info.finish_reason
                         if event.failure:
                             done = True
-                            raise self._failed(event.failure, len(sampled))
-                        seen = 0 if self._is.incremental else len(sampled)
+                            raise self._failed(event.failure, len(sampled) - len(begun))
+                        seen = 0 if self._is.incremental else len(sampled) - len(begun)
                         new = event.output_ids[seen:]
                         sampled += new
                         done = reason is not None
@@ -175,15 +206,22 @@ class SGLangBackend:
                 f"{len(ids)} ids to score, but the context of {self._is.info.model} is "
                 f"{self._is.info.context}"
             )
+        return await self._score(ids, start)
+
+    async def _score(
+        self, ids: Sequence[int], start: int, custom: Mapping[str, Any] | None = None
+    ) -> list[float]:
         if start == len(ids):
             return []
-        body = {
+        body: dict[str, Any] = {
             "input_ids": list(ids),
             "return_logprob": True,
             # The first of the positions asked for has no logprob.
             "logprob_start_len": start - 1,
             "sampling_params": {"max_new_tokens": 0, "temperature": 0},
         }
+        if custom is not None:
+            body["sampling_params"]["custom_params"] = dict(custom)
         answer = await self._server.post("/generate", body)
         try:
             found = msgspec.convert(answer, Event).meta_info.input_token_logprobs
@@ -230,6 +268,8 @@ class SGLangBackend:
     def _failed(self, failure: Reason | Error, sampled: int) -> Exception:
         """Busy if nothing was sampled and the server asks to come again."""
         said = f"{failure.message or 'no reason given'}"
+        if lost := missing(said):
+            return Missing(lost)
         if failure.status_code in BUSY and not sampled:
             return Busy(f"answered {failure.status_code}: {said}")
         return BackendError(f"{self.url} gave up a request: {said}")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from reason.backends.base import Info
 from reason.backends.http import BUSY, HANDSHAKE, Refused, Server
+from reason.backends.sglang_ape import wire
 from reason.backends.tokenizer import Tokenizer, load_config, load_tokenizer
 from reason.errors import BackendError, UsageError
 
@@ -29,6 +30,10 @@ class Greeted:
     """Whether it can constrain what is sampled."""
     priority: int
     """1 if higher priorities go first there, -1 if lower ones, 0 if it takes none."""
+    parallel: bool
+    """Whether it reads contexts side by side."""
+    longest: int
+    """Tokens that one request can have there, whatever their positions."""
 
 
 def greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: str) -> Greeted:
@@ -73,10 +78,14 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
             "SGLANG_RETURN_ORIGINAL_LOGPROB=1"
         )
     config = load_config(source)
+    parallel = settings.get("radix_cache_backend") == wire.NAME
+    context = longest = int(settings["max_req_input_len"])
+    if parallel and settings.get("context_length"):  # may be more than the model has positions
+        context = min(context, config.get("max_position_embeddings") or context)
     info = Info(
         model=served,
         tokenizer=source,
-        context=int(settings["max_req_input_len"]),
+        context=context,
         vocabulary=max(len(ours), config.get("vocab_size") or 0),
         reproducible=_reproducible(settings),
         grammar=str(config.get("reason_grammar") or ""),
@@ -92,6 +101,8 @@ def _greet(server: Server, headers: Mapping[str, str], tokenizer: str, model: st
         bool(settings["incremental_streaming_output"]),
         settings["grammar_backend"] != "none",
         priority,
+        parallel,
+        longest,
     )
 
 
