@@ -23,7 +23,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 # The server that tests run against: stock SGLang, in an environment of its own. SKIP_SGLANG=1 does
 # without.
 SGLANG_VENV ?= .venv-sglang
-SGLANG      := $(if $(filter 1,$(SKIP_SGLANG)),,$(SGLANG_VENV)/.installed)
+SGLANG      := $(if $(filter 1,$(SKIP_SGLANG)),,$(SGLANG_VENV)/.plugin)
 export REASON_SGLANG_PYTHON ?= $(abspath $(SGLANG_VENV))/bin/python
 
 .PHONY: help venv demo test lint types bench soak clean sglang
@@ -37,7 +37,7 @@ venv: $(INSTALLED) ## make .venv and install the package there with EXTRAS=rl,ev
 demo: $(INSTALLED) ## ask the model that ships with the package a Countdown problem
 	$(BIN)/reason ask "$(PROBLEM)"
 
-sglang: $(SGLANG_VENV)/.installed ## make .venv-sglang, the SGLang server on the CPU that tests use
+sglang: $(SGLANG_VENV)/.plugin ## make .venv-sglang, the SGLang server on the CPU that tests use
 
 test: $(SGLANG) lint types ## lint, types and all tests but the long ones
 	$(BIN)/python -m pytest
@@ -79,6 +79,11 @@ $(SGLANG_VENV)/.installed: tests/sglang_cpu/install.sh $(wildcard tests/sglang_c
 	         echo "SGLang could not be installed: see $(SGLANG_VENV).log, or set SKIP_SGLANG=1" >&2; \
 	         exit 1; }
 	@rm -f $(SGLANG_VENV).log
+	@touch $@
+
+# The plug-in is found by what pyproject.toml says of it.
+$(SGLANG_VENV)/.plugin: pyproject.toml $(SGLANG_VENV)/.installed
+	@$(SGLANG_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 # pip comes last when a virtual environment is made: without it, the making was cut short.
