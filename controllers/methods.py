@@ -23,6 +23,7 @@ METHODS = {
     "confidence": "controllers.confidence:Confidence",
     "beam": "controllers.beam:Beam",
     "tournament": "controllers.tournament:Tournament",
+    "ape": "controllers.ape:ParallelEncoding",
 }
 
 

@@ -2,10 +2,15 @@
 
 from controllers.countdown import CountdownSyntax
 from controllers.grammar import Syntax
+from controllers.lookup import LookupSyntax
 from controllers.tags import TagSyntax
 from reason.errors import UsageError
 
-SYNTAXES: dict[str, Syntax] = {"tags": TagSyntax(), "countdown": CountdownSyntax()}
+SYNTAXES: dict[str, Syntax] = {
+    "tags": TagSyntax(),
+    "countdown": CountdownSyntax(),
+    "lookup": LookupSyntax(),
+}
 
 
 def syntax_of(name: str) -> Syntax:

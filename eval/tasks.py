@@ -17,6 +17,7 @@ from eval.countdown import (
     solve,
 )
 from eval.item import Item
+from eval.lookup import LOOKUPS
 from eval.questions import Dataset
 from eval.verifier import fault, possible
 from reason.errors import UsageError
@@ -81,13 +82,13 @@ TASKS = {
 `_train`: none held out; what the shipped model learnt from, for runs to imitate."""
 
 
-KNOWN = ", ".join((*TASKS, *DATASETS, "FILE.jsonl", "FILE.parquet", "NAME@FILE"))
+KNOWN = ", ".join((*TASKS, *LOOKUPS, *DATASETS, "FILE.jsonl", "FILE.parquet", "NAME@FILE"))
 """What can be asked for, to show to people; NAME@FILE is a copy of a data set."""
 
 
 def task_of(name: str) -> Task:
     """The task of that name. Raises UsageError naming those that exist."""
-    found = TASKS.get(name) or dataset_of(name)
+    found = TASKS.get(name) or LOOKUPS.get(name) or dataset_of(name)
     if found is None:
         raise UsageError(f"no task is called {name!r}; there is: {KNOWN}")
     return found

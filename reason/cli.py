@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reason.cli_contexts import cache_app, tune_app
 from reason.cli_train import train_app
 from reason.command import group, stoppable
 from reason.config import Values, unknown_key
@@ -19,6 +20,8 @@ from reason.settings import method_of
 
 app = group("Adaptive parallel reasoning: a model works in a tree of threads.")
 app.add_typer(train_app, name="train")
+app.add_typer(cache_app, name="cache")
+app.add_typer(tune_app, name="tune")
 
 
 def _version(asked: bool) -> None:
@@ -41,8 +44,8 @@ PRICES = (
 )
 CONTROLLERS = (
     "Controllers: apr, threadweaver, pdr, sr, atts, single, self_consistency, best_of_n, "
-    "budget_forcing, adaptive_consistency, confidence, beam, tournament. `reason methods NAME` "
-    "lists the keys of one."
+    "budget_forcing, adaptive_consistency, confidence, beam, tournament, ape. `reason methods "
+    "NAME` lists the keys of one."
 )
 
 

@@ -6,7 +6,7 @@ without replaying what came before it.
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from reason.errors import UsageError
 from rl.examples import examples
-from rl.recipe import SHORTEST, Mixture
+from rl.lookup import lookups
+from rl.recipe import SHORTEST, LookupMixture, Mixture
 from rl.traces import Example
-from rl.vocabulary import ID
+from rl.vocabulary import LANGUAGES
 
 IGNORE = -100
 PATIENCE = 500
@@ -39,14 +40,20 @@ def buckets(size: int) -> list[int]:
     return [n for n in range(SHORTEST, size + 1) if size % n == 0]
 
 
-def fitting(mixture: Mixture, size: int, seed: str) -> Iterator[tuple[int, Example]]:
+Data = Mixture | LookupMixture
+
+
+def fitting(mixture: Data, size: int, seed: str) -> Iterator[tuple[int, Example]]:
     """Examples and the rows they go into; those too long for any row are left out.
 
     Raises UsageError when there seem to be none.
     """
     lengths = buckets(size)
     in_vain = 0
-    for example in examples(mixture, seed):
+    drawn = (
+        lookups(mixture, seed) if isinstance(mixture, LookupMixture) else examples(mixture, seed)
+    )
+    for example in drawn:
         needed = len(example.context) + len(example.written) - 1
         place = bisect_left(lengths, needed)
         if place < len(lengths):
@@ -61,7 +68,7 @@ def fitting(mixture: Mixture, size: int, seed: str) -> Iterator[tuple[int, Examp
             )
 
 
-def block(mixture: Mixture, size: int, batches: int, seed: str) -> Iterator[Batch]:
+def block(mixture: Data, size: int, batches: int, seed: str) -> Iterator[Batch]:
     """`batches` shuffled batches of `size` tokens."""
     waiting: dict[int, list[Example]] = {n: [] for n in buckets(size)}
     ready: list[tuple[int, list[Example]]] = []
@@ -74,18 +81,20 @@ def block(mixture: Mixture, size: int, batches: int, seed: str) -> Iterator[Batc
             ready.append((length, rows))
             waiting[length] = []
     random.Random(f"order/{seed}").shuffle(ready)
+    ids = LANGUAGES["lookup" if isinstance(mixture, LookupMixture) else "countdown"]
     for length, rows in ready:
-        yield _batch(length, rows)
+        yield _batch(length, rows, ids)
 
 
-def _batch(length: int, rows: list[Example]) -> Batch:
-    inputs = np.full((len(rows), length), ID["<pad>"], np.int64)
+def _batch(length: int, rows: list[Example], words: Mapping[str, int]) -> Batch:
+    inputs = np.full((len(rows), length), words["<pad>"], np.int64)
     labels = np.full((len(rows), length), IGNORE, np.int64)
     tokens = 0
     for row, example in enumerate(rows):
-        ids = np.array([ID[word] for word in example.context + example.written])
+        ids = np.array([words[word] for word in example.context + example.written])
         start, end = len(example.context) - 1, len(ids) - 1
         inputs[row, :end] = ids[:-1]
         labels[row, start:end] = ids[start + 1 :]
+        labels[row, [start + place for place in example.silent]] = IGNORE
         tokens += len(ids)
     return Batch(inputs, labels, tokens)

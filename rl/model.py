@@ -12,10 +12,8 @@ from reason.errors import UsageError
 from rl.recipe import Shape
 from rl.vocabulary import ID, SIZE, save_tokenizer
 
-GRAMMAR = "countdown"
 
-
-def _settings(shape: Shape) -> dict[str, Any]:
+def _settings(shape: Shape, language: str) -> dict[str, Any]:
     heads = shape.hidden // shape.head
     return {
         "vocab_size": SIZE,
@@ -31,14 +29,14 @@ def _settings(shape: Shape) -> dict[str, Any]:
         "pad_token_id": ID["<pad>"],
         "bos_token_id": ID["<bos>"],
         "eos_token_id": ID["<eos>"],
-        "reason_grammar": GRAMMAR,
+        "reason_grammar": language,
     }
 
 
-def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
+def new_model(shape: Shape, seed: int, language: str = "countdown") -> LlamaForCausalLM:
     """A Llama with random weights; the same for the same seed."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**_settings(shape)))
+    model = LlamaForCausalLM(LlamaConfig(**_settings(shape, language)))
     for name, weight in model.named_parameters():
         if weight.dim() == 2:
             gain = 0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 0.7
@@ -47,7 +45,7 @@ def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
     return model
 
 
-def load_model(folder: str, shape: Shape) -> LlamaForCausalLM:
+def load_model(folder: str, shape: Shape, language: str = "countdown") -> LlamaForCausalLM:
     """A Llama of that shape from a checkpoint, in fp32.
 
     Raises UsageError for a folder that is not there or holds another model, BackendError for a
@@ -56,8 +54,8 @@ def load_model(folder: str, shape: Shape) -> LlamaForCausalLM:
     if not Path(folder).expanduser().is_dir():
         raise UsageError(f"start is {folder!r}, but there is no such folder")
     model, _ = load_pair(str(Path(folder).absolute()), "float32", "cpu")
-    expected = LlamaConfig(**_settings(shape))
-    names = ("model_type", "rope_parameters", *_settings(shape))
+    expected = LlamaConfig(**_settings(shape, language))
+    names = ("model_type", "rope_parameters", *_settings(shape, language))
     wrong = [
         f"{name} {getattr(model.config, name, None)} and not {getattr(expected, name)}"
         for name in names
@@ -73,4 +71,4 @@ def export(model: LlamaForCausalLM, folder: Path) -> None:
     copy = LlamaForCausalLM(model.config).to(torch.bfloat16)
     copy.load_state_dict(model.state_dict())
     copy.save_pretrained(str(folder))
-    save_tokenizer(folder)
+    save_tokenizer(folder, model.config.reason_grammar)

@@ -64,6 +64,27 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
+class LookupMixture:
+    """Which examples of looking things up a stage of training draws (rl/lookup.py)."""
+
+    people: float = 1.0
+    """Weight of plain facts, and of the other kinds below."""
+    rules: float = 1.0
+    homes: float = 0.0
+    facts: int = 120
+    """Most facts of an example, in all contexts together."""
+    questions: int = 16
+    """Most questions asked of them."""
+
+    def __post_init__(self) -> None:
+        for name in ("people", "rules", "homes"):
+            _check(0 <= getattr(self, name) < inf, self, name, "0 or more and finite")
+        _check(self.people + self.rules + self.homes > 0, self, "people", "more than 0, or another")
+        for name in ("facts", "questions"):
+            _check(getattr(self, name) >= 1, self, name, "1 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """Size of the Llama that is trained."""
 
@@ -92,6 +113,8 @@ class Stage:
     adamw: float
     """Peak learning rate of everything else."""
     mixture: Mixture = field(default_factory=Mixture)
+    lookup: LookupMixture | None = None
+    """In the place of the mixture, for the model that looks things up."""
     warmup: int = 50
     """Steps."""
     decay_from: float = 0.5
@@ -105,6 +128,11 @@ class Stage:
         _check(self.warmup >= 0, self, "warmup", "0 or more")
         _check(0 <= self.decay_from <= 1, self, "decay_from", "a share from 0 to 1")
         _check(0 <= self.floor <= 1, self, "floor", "a share from 0 to 1")
+
+    @property
+    def data(self) -> Mixture | LookupMixture:
+        """What examples are drawn from."""
+        return self.lookup or self.mixture
 
     def factor(self, step: int, steps: int) -> float:
         """Share of the peak learning rates at one step of all the stage has."""
@@ -137,10 +165,18 @@ class Recipe:
         _check(self.block >= 1, self, "block", "1 or more")
         _check(self.threads >= 1, self, "threads", "1 or more")
         _check(0 <= self.seed < 2**63, self, "seed", "from 0 to 2**63 - 1")
+        kinds = {stage.lookup is None for stage in self.stage}
+        if len(kinds) > 1:
+            raise ValueError("all stages must have a lookup, or none: a model has one language")
         room = self.shape.context
         _check(
             self.batch <= room, self, "batch", f"at most shape.context ({room}), as a row may be"
         )
+
+    @property
+    def language(self) -> str:
+        """Whose words the model reads: countdown or lookup."""
+        return "lookup" if self.stage[0].lookup else "countdown"
 
 
 GRPO = "[grpo]"

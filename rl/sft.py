@@ -39,9 +39,9 @@ class Training:
         torch.set_num_threads(recipe.threads)
         progress = checkpoint.progress(folder)
         self.model = (
-            load_model(recipe.start, recipe.shape)
+            load_model(recipe.start, recipe.shape, recipe.language)
             if recipe.start and progress is None
-            else new_model(recipe.shape, recipe.seed)
+            else new_model(recipe.shape, recipe.seed, recipe.language)
         )
         self.model.train()
         self.fast = FastLlama(self.model, torch.bfloat16, recipe.compile)
@@ -69,7 +69,7 @@ class Training:
         Raises TrainingError if the loss or a weight is no number; the checkpoint before stands.
         """
         recipe, steps, losses = self.recipe, stage.blocks * self.recipe.block, []
-        data = block(stage.mixture, recipe.batch, recipe.block, seed_of(recipe, number))
+        data = block(stage.data, recipe.batch, recipe.block, seed_of(recipe, number))
         for step, batch in enumerate(data, before * recipe.block):
             losses.append(self.step(batch, stage.factor(step, steps)))
             on_step()
@@ -171,7 +171,7 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
     folder in which another process trains.
     """
     for index, stage in enumerate(recipe.stage):  # is there something to learn from?
-        next(fitting(stage.mixture, recipe.batch, f"{recipe.seed}/check/{index}"))
+        next(fitting(stage.data, recipe.batch, f"{recipe.seed}/check/{index}"))
     with checkpoint.locked(folder):
         _train(Training(recipe, folder), console)
 

@@ -36,6 +36,8 @@ class Example:
     kind: str
     context: Words
     written: Words
+    silent: frozenset[int] = frozenset()
+    """Places of what is written that are not learnt from: what others say in between."""
 
 
 def path(steps: tuple[Step, ...]) -> Words:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from eval.countdown import LIMIT
+from eval.lookup import SHOWN
 
 SPECIAL = [
     "<pad>",
@@ -37,16 +38,24 @@ NAMED = [*SPECIAL, *WORDS, *map(str, range(LIMIT + 1)), *WEAVE, *ATTEMPTS]
 VOCABULARY = [*NAMED, *(f"<unused{i}>" for i in range(SIZE - len(NAMED)))]
 """The token with id i is VOCABULARY[i]; the unused ones are room for other formats."""
 ID = {word: i for i, word in enumerate(VOCABULARY)}
+LANGUAGES = {
+    "countdown": ID,
+    "lookup": {
+        word: i
+        for i, word in enumerate([*SHOWN, *(f"<unused{i}>" for i in range(SIZE - len(SHOWN)))])
+    },
+}
+"""The ids of the words of each language."""
 
 
-def save_tokenizer(folder: Path) -> None:
+def save_tokenizer(folder: Path, language: str) -> None:
     """Write `tokenizer.json` and its config, as transformers and SGLang read them."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    model = Tokenizer(WordLevel(ID, unk_token="<pad>"))
+    model = Tokenizer(WordLevel(LANGUAGES[language], unk_token="<pad>"))
     model.pre_tokenizer = WhitespaceSplit()
     PreTrainedTokenizerFast(
         tokenizer_object=model,

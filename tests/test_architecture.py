@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = ["reason", "calibration", "controllers", "eval", "rl"]
-SEES_EVERYTHING = ["reason.cli", "reason.cli_train"]
+SEES_EVERYTHING = ["reason.cli", "reason.cli_contexts", "reason.cli_train"]
 HEAVY = ["torch", "transformers", "sglang", "trl", "datasets", "matplotlib"]
 LIGHT = [
     "reason.run",

@@ -55,7 +55,7 @@ class ContextStore:
 
     def load(self, key: str) -> Layers | None:
         """The layers of a context [heads, tokens, dim]; None where there is none to be used."""
-        path = self._path(key)
+        path = self.path(key)
         if not path.is_file():
             return None
         try:
@@ -87,7 +87,7 @@ class ContextStore:
             "title": " ".join(title.split())[:60],
             "digest": _digest(save(tensors)),
         }
-        path = self._path(key)
+        path = self.path(key)
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,24 +116,25 @@ class ContextStore:
                 yield Entry(path, fault=f"damaged: {error}")
 
     def remove(self, keys: Sequence[str]) -> int:
-        """Delete these entries, by key or its beginning; how many there were.
+        """Delete these entries, by key or its beginning, which may be empty; how many there were.
 
         Raises UsageError for a beginning that none has.
         """
         found = {path for key in keys for path in self.folder.glob(f"{_plain(key)}*.safetensors")}
-        for key in keys:
+        for key in filter(None, keys):
             if not any(path.name.startswith(key) for path in found):
                 raise UsageError(f"no context in {self.folder} begins with {key!r}")
         for path in found:
             path.unlink()
         return len(found)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where a context of that key is kept."""
         return self.folder / f"{key}.safetensors"
 
 
 def _plain(key: str) -> str:
-    if not key.isalnum():
+    if key and not key.isalnum():
         raise UsageError(f"a context's name is made of letters and digits, got {key!r}")
     return key
 

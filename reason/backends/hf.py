@@ -176,6 +176,8 @@ class HFBackend:
             raise Unsupported("the hf backend cannot enforce a grammar; the sglang backend can")
         self._info.check(ids)
         usage = Usage(len(ids))
+        if layout:
+            self.contexts.check(ids, layout)
         positions = len(ids) - (layout.shift if layout else 0)
         if params.max_tokens == 0 or positions >= self._info.context:
             yield Chunk("", (), finish="length", usage=usage)
@@ -220,7 +222,22 @@ class HFBackend:
             )
         return await self._score(ids, layout, start)
 
-    async def _score(self, ids: Sequence[int], layout: Layout | None, start: int) -> list[float]:
+    async def distributions(
+        self, ids: Sequence[int], layout: Layout | None, start: int
+    ) -> torch.Tensor:
+        """Log-probabilities of every token [len(ids) - start, vocabulary], fp32, in the places of
+        `ids[start:]`; with a layout, behind contexts side by side. Raises like `score`."""
+        whole: list[torch.Tensor] = []
+        await self._score(ids, layout, start, whole)
+        return torch.cat(whole)
+
+    async def _score(
+        self,
+        ids: Sequence[int],
+        layout: Layout | None,
+        start: int,
+        whole: list[torch.Tensor] | None = None,
+    ) -> list[float]:
         self._info.check(ids)
         if not 0 < start <= len(ids):
             raise BackendError(f"start is {start}; expected 0 < start <= {len(ids)}, the ids given")
@@ -237,7 +254,7 @@ class HFBackend:
             own, beside, _ = await self.contexts.beside(ids, layout)
             start -= sum(layout.contexts)
         loop = asyncio.get_running_loop()
-        request = Request(own, SamplingParams(), loop, scored=start, beside=beside)
+        request = Request(own, SamplingParams(), loop, scored=start, whole=whole, beside=beside)
         self._worker.submit(request)
         try:
             news = await request.receive()

@@ -47,7 +47,7 @@ class ParallelContexts:
         Raises BackendError for contexts that do not fit, Unsupported for a model whose positions
         cannot be used again.
         """
-        self._check(ids, layout)
+        self.check(ids, layout)
         prefix, contexts, rest = split(ids, layout)
         keys = [self.key(prefix, each) for each in contexts]
         known = self.cache.beside(keys, layout)
@@ -108,7 +108,7 @@ class ParallelContexts:
         self.cache.clear()
         self.store = None
 
-    def _check(self, ids: Sequence[int], layout: Layout) -> None:
+    def check(self, ids: Sequence[int], layout: Layout) -> None:
         kind = _kind(self._model)
         if kind is None or kind in _CHANGING:
             raise Unsupported(

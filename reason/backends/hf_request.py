@@ -5,6 +5,8 @@ import random
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
+
 from reason.backends.detokenize import StopStrings
 from reason.backends.hf_contexts import Beside, Layers
 from reason.errors import BackendError
@@ -43,6 +45,8 @@ class Request:
     stops: StopStrings | None = None
     scored: int | None = None
     """Score from this position on, and sample nothing."""
+    whole: list[torch.Tensor] | None = None
+    """Of what is scored, keep the log-probabilities of every token [n, vocabulary] here, too."""
     beside: Beside | None = None
     """Contexts that it reads; `ids` are without them."""
     encodes: int | None = None

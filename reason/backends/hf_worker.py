@@ -180,6 +180,8 @@ class Worker:
             if part.scored:
                 n = part.stop - part.start
                 targets = torch.tensor(request.ids[part.start + 1 : part.stop + 1])
+                if request.whole is not None:
+                    request.whole.append(logits[first : first + n].log_softmax(-1).cpu())
                 picked = logprobs(logits[first : first + n], targets.to(logits.device))
                 request.news.logprobs += picked.tolist()
                 first += n

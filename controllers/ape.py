@@ -1,0 +1,103 @@
+"""Adaptive parallel encoding: many contexts, encoded once each, read side by side by a question.
+
+Yang et al., "APE: Faster and Longer Context-Augmented Generation via Adaptive Parallel Encoding",
+ICLR 2025. The model never sees one context from another: what has to be put together from several
+is found worse than in one sequence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from controllers.context_texts import read_contexts
+from controllers.syntax import syntax_of
+from controllers.tuned import Tuned
+from reason.backends.base import Info
+from reason.engine import Engine
+from reason.errors import UsageError
+from reason.run import WARNING
+from reason.types import Contexts, Prompt, Result, SamplingParams, check_attention
+
+
+@dataclass(frozen=True)
+class ParallelEncoding:
+    """One thread behind contexts; those of the question, if it has its own, come first. A context
+    that is given twice is read once, with a warning: in a group it would weigh twice."""
+
+    name: ClassVar[str] = "ape"
+    needs: ClassVar[tuple[str, ...]] = ("token_ids",)
+    contexts: tuple[str, ...] = ()
+    """Texts, or @FILE and @PATTERN for files: a context each, or one from every line of a .jsonl
+    file with a "text"."""
+    prefix: str = ""
+    """Text before every context, such as what to do with them."""
+    separator: str = "\n\n"
+    """Added to the end of each context that is given here."""
+    parallel: bool = True
+    """Side by side; if not, one after another in one sequence."""
+    attention_temperature: float = 0.9
+    """T: logits of attention to contexts are divided by it."""
+    scaling_factor: float = 0.9
+    """S: S*T is the factor of the contexts' log-sum-exp where they are weighed against the rest."""
+    tuned: str = ""
+    """A file of `reason tune ape`, in the place of T and S."""
+    limit: float = 0.5
+    """Divergence (nats for a token) from one sequence up to which `tuned` is used; above it the
+    contexts are read one after another, with a warning."""
+    syntax: str = "tags"
+    """Grammar of prompts and answers: tags, countdown or lookup; a command goes by the model's
+    own."""
+    sampling: SamplingParams = SamplingParams(temperature=0.0)
+
+    def __post_init__(self) -> None:
+        check_attention(self.attention_temperature, self.scaling_factor)
+        if not self.limit >= 0:
+            raise ValueError(f"limit must be 0 or more, got {self.limit}")
+
+    def admit(self, models: Mapping[str, Info] | None, prompt: Prompt | None) -> None:
+        """Raise UsageError where there is no context, or a file is not what it should be."""
+        texts = read_contexts(self.contexts)
+        if prompt is not None and not texts and not isinstance(prompt, Contexts):
+            raise UsageError(
+                "ape needs contexts: 'contexts=@docs/*.md', or a task whose questions have some"
+            )
+        if self.tuned:
+            tuned = Tuned.read(Path(self.tuned))
+            if models and "policy" in models:
+                tuned.check(models["policy"])
+
+    async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
+        syntax = syntax_of(self.syntax)
+        asked, warnings = self.laid(prompt)
+        root = engine.open(syntax.serial(asked, 0))
+        for warning in warnings:
+            engine.note(root, WARNING, warning)
+        turn = await engine.generate(root, self.sampling)
+        return Result(syntax.answer(turn.text), root.id)
+
+    def laid(self, prompt: Prompt) -> tuple[Contexts, list[str]]:
+        """The question behind its contexts, and what to warn of."""
+        texts, query, prefix = list[str](), prompt, self.prefix
+        if isinstance(prompt, Contexts):
+            texts, query, prefix = [*prompt.contexts], prompt.query, prompt.prefix + self.prefix
+        texts += [text + self.separator for text in read_contexts(self.contexts)]
+        different = list(dict.fromkeys(texts))
+        warnings = []
+        if len(different) < len(texts):
+            warnings.append(
+                f"{len(texts) - len(different)} of {len(texts)} contexts are there twice, and were "
+                "read once"
+            )
+        numbers, parallel = (self.attention_temperature, self.scaling_factor), self.parallel
+        if self.tuned and parallel:
+            tuned = Tuned.read(Path(self.tuned))
+            numbers = (tuned.temperature, tuned.scale)
+            parallel = tuned.divergence <= self.limit
+            if not parallel:
+                warnings.append(
+                    f"side by side the contexts would have been read {tuned.divergence:.2g} nats "
+                    f"for a token off, above limit={self.limit:g}: they were read one after another"
+                )
+        assert not isinstance(query, Contexts)
+        return Contexts(tuple(different), query, prefix, parallel, *numbers), warnings
