@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -196,7 +196,8 @@ def mixed(seed: int, count: int, longest: int) -> list[Query | list[int]]:
         lengths = [draw.randint(1, longest) for _ in range(draw.randint(0, 6))]
         plain = prompt(seed + number, draw.randint(3, longest))
         # A few seeds, so that contexts come again.
-        found.append(query(draw.randint(0, 5), *lengths) if lengths else plain)
+        asked = query(draw.randint(0, 5), *(lengths or [1]), rest=draw.randint(1, longest))
+        found.append(asked if lengths else plain)
     return found
 
 
@@ -233,6 +234,36 @@ def test_contexts_that_are_gone_are_encoded_again(llama: Served, qwen3: Served) 
     expect(qwen3.model, many[0], answers[4])
     said = qwen3.process.log.read_text()
     assert "reason_ape missing [" in said
+
+
+@pytest.mark.parametrize(
+    ("custom", "others", "found"),
+    [({}, 600, False), (wire.WARM, 600, True), (wire.WARM, 1500, False)],
+    ids=["unmarked", "marked", "marked-long-ago"],
+)
+def test_contexts_wait_for_their_query_while_others_come_and_go(
+    qwen3: Served, custom: Mapping[str, Any], others: int, found: bool
+) -> None:
+    asked = query(25, 90, 90, 90)
+    sampling = {"max_new_tokens": 1, "temperature": 0, "custom_params": wire.query(asked.layout)}
+
+    def reads() -> bool:
+        try:
+            qwen3.get("/generate", {"input_ids": asked.ids, "sampling_params": sampling})
+        except HTTPError as error:
+            assert (error.code, wire.lost(error.read().decode())) == (wire.STATUS, (0, 1, 2))
+            return False
+        return True
+
+    qwen3.get("/flush_cache", {})
+    assert not reads()
+    for start, end in pairwise(accumulate((4, 90, 90, 90))):
+        ids = [*asked.ids[:4], *asked.ids[start:end]]
+        params = {"max_new_tokens": 0, "temperature": 0, "custom_params": dict(custom)}
+        qwen3.get("/generate", {"input_ids": ids, "sampling_params": params})
+    for n in range(others // 100):
+        run(collect(qwen3.backend, prompt(9000 + n, 98), GREEDY.but(max_tokens=2)))
+    assert reads() == found
 
 
 def test_queries_that_drive_out_each_others_contexts_all_end(qwen3: Served) -> None:

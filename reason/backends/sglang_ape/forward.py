@@ -27,7 +27,7 @@ class Row:
 
 
 class ParallelForward:
-    """Stands around a model runner's `forward` and its attention backend's.
+    """Stands around a model runner's `forward` and, for such batches, its attention backend's.
 
     A batch without such requests goes through untouched. In the others, their positions are shifted
     behind the longest context, and in every layer what the backend has made of their tokens is
@@ -40,16 +40,13 @@ class ParallelForward:
     """
 
     def __init__(self, runner: Any, readings: Mapping[str, Reading]) -> None:
-        """Replace both functions; `readings` are by the ids of requests."""
+        """Take the runner's place; `readings` are by the ids of requests."""
         self._runner, self._readings = runner, readings
         self._rows: list[Row] = []
         self._seen: Any = None
         self._shorter: Any = None
-        self._forward, self._attend = runner.forward, runner.attn_backend.forward
-        # It reads lengths from the batch, in every layer, and pads what a request adds to the whole
-        # of its sequence; for what is replaced afterwards, less will do.
-        self._shortens = type(runner.attn_backend).__name__ == "TorchNativeAttnBackend"
-        runner.forward, runner.attn_backend.forward = self.forward, self.attend
+        self._attend: Any = None
+        self._forward, runner.forward = runner.forward, self.forward
 
     def forward(self, batch: Any, *args: Any, **options: Any) -> Any:
         """As `ModelRunner.forward`."""
@@ -62,13 +59,15 @@ class ParallelForward:
         for row in rows:
             positions[row.start : row.start + row.count] -= row.layout.shift
         batch.positions = positions
-        runner = self._runner
+        runner, backend = self._runner, self._runner.attn_backend
         graphs = runner.decode_cuda_graph_runner, runner.prefill_cuda_graph_runner
         runner.decode_cuda_graph_runner = runner.prefill_cuda_graph_runner = None
-        self._rows = rows
+        self._rows, self._attend = rows, backend.forward
+        backend.forward = self.attend
         try:
             return self._forward(batch, *args, **options)
         finally:
+            del backend.forward  # of the object; that of its class shows again
             self._rows, self._seen, self._shorter = [], None, None
             runner.decode_cuda_graph_runner, runner.prefill_cuda_graph_runner = graphs
 
@@ -76,8 +75,6 @@ class ParallelForward:
         self, q: Any, k: Any, v: Any, layer: Any, batch: Any, save: bool = True, **more: Any
     ) -> Any:
         """As `AttentionBackend.forward`."""
-        if not self._rows:
-            return self._attend(q, k, v, layer, batch, save, **more)
         out = self._attend(q, k, v, layer, self._short(batch), save, **more)
         pool = self._runner.token_to_kv_pool
         keys, values = pool.get_key_buffer(layer.layer_id), pool.get_value_buffer(layer.layer_id)
@@ -115,8 +112,10 @@ class ParallelForward:
         return rows
 
     def _short(self, batch: Any) -> Any:
-        """The batch with these requests cut to the tokens they add."""
-        if not self._shortens:
+        """The batch with these requests cut to the tokens they add, for a backend that reads the
+        batch in every layer and pads what is added to the whole of a sequence: for what is replaced
+        afterwards, less will do."""
+        if type(self._runner.attn_backend).__name__ != "TorchNativeAttnBackend":
             return batch
         if self._seen is not batch:
             short = copy.copy(batch)

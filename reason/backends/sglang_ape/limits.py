@@ -21,7 +21,7 @@ def check(context: Any) -> None:
         for layer in layers
     )
     sinks = any("sink" in name for name, _ in runner.model.named_parameters())
-    page = context.params.page_size
+    page, flags = context.params.page_size, context.server_args
     refused = {
         f"--page-size {page}: contexts end between pages; expected 1": page != 1,
         "--disable-radix-cache: there is no cache to keep contexts in": context.disable_radix_cache,
@@ -30,6 +30,8 @@ def check(context: Any) -> None:
         "--speculative-algorithm": get_spec().speculative_algorithm is not None,
         "--pp-size above 1": get_parallel().pp_size > 1,
         "--dp-size above 1": get_parallel().dp_size > 1,
+        "--enable-pdmux": flags.enable_pdmux,
+        "--enable-two-batch-overlap": flags.enable_two_batch_overlap,
         "--disaggregation-mode": get_disagg().disaggregation_mode != "null",
         "a model whose layers do not all attend to all tokens before (sliding windows, recurrent "
         "or encoder layers)": context.is_hybrid_swa or context.is_hybrid_ssm or not plain,
