@@ -125,11 +125,15 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A key and a value for every head; prompts come in chunks of 16 tokens, and the cache holds
-    600, filled with too much hope, so that contexts are evicted and requests retracted."""
+    600, filled with too much hope, so that contexts are evicted and requests retracted. After every
+    step, the server checks that each slot of its cache is somebody's, and of one only."""
     folder = tmp_path_factory.mktemp("qwen3")
     options = {"chunked_prefill_size": "16", "max_total_tokens": "600"}
     options |= {"schedule_conservativeness": "0.01"}
-    yield from serve(folder, "qwen3", 4, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY", "1")
+        patch.setenv("SGLANG_CHECK_KV_PAGE_INVARIANTS", "1")
+        yield from serve(folder, "qwen3", 4, **options)
 
 
 def test_tokens_and_logprobs_are_those_of_the_dense_form(llama: Served, qwen3: Served) -> None:
