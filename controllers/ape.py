@@ -46,7 +46,7 @@ class ParallelEncoding:
     """Divergence (nats for a token) from one sequence up to which `tuned` is used; above it the
     contexts are read one after another, with a warning."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown or lookup; a command goes by the model's
+    """Grammar of prompts and answers: tags, countdown, lookup; a command goes by the model's
     own."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
 

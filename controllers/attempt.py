@@ -1,14 +1,14 @@
 """One attempt at a problem in two phases: thinking within a budget, then the solution."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controllers.grammar import Syntax
 from controllers.inside import check_chain, reach, written
 from controllers.rounds import CALL
 from reason.engine import Engine
 from reason.run import Controller
-from reason.types import Prompt, SamplingParams, Thread
+from reason.types import Prompt, SamplingParams, Thread, check_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Attempting:
     width: int = 4
     """For models trained on it: first steps that an attempt searches."""
     syntax: str = "tags"
-    """Grammar of prompts and answers, tags or countdown; a command goes by the model's own."""
+    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
     sampling: SamplingParams = SamplingParams(temperature=1.0)
     """Given on the command line or in a file, of a method in the attempts, too, but for what it is
     given itself."""
@@ -43,7 +43,18 @@ class Attempting:
     """What every attempt is; None for one thread. For a grammar in which a method can be told of
     earlier attempts, as it can by tags."""
 
+    parallel: bool = False
+    """Earlier attempts are encoded each on its own and read side by side, as by the method ape, and
+    not one after another."""
+    attention_temperature: float = 1.0
+    """T of that; see the method ape."""
+    scaling_factor: float = 1.0
+    """S of that."""
+
     def __post_init__(self) -> None:
+        check_attention(self.attention_temperature, self.scaling_factor)
+        if self.parallel and self.chain:
+            raise ValueError("parallel=true is for attempts of one thread: leave chain out")
         for name, least in (("thinking", 0), ("solution_tokens", 1), ("width", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
@@ -65,8 +76,7 @@ class Attempting:
         root."""
         if self.chain is None:
             calls = [
-                engine.spawn(root, syntax.attempt(prompt, space, self.width))
-                for space in workspaces
+                engine.spawn(root, self._prompt(syntax, prompt, space)) for space in workspaces
             ]
         else:
             calls = [engine.fork(root) for _ in workspaces]
@@ -91,6 +101,16 @@ class Attempting:
         found = await engine.map(work, calls)
         engine.join(root, calls)
         return calls, found
+
+    def _prompt(self, syntax: Syntax, prompt: Prompt, space: Sequence[str]) -> Prompt:
+        if not (self.parallel and space):
+            return syntax.attempt(prompt, space, self.width)
+        return replace(
+            syntax.beside(prompt, list(dict.fromkeys(space)), self.width),
+            parallel=True,
+            temperature=self.attention_temperature,
+            scale=self.scaling_factor,
+        )
 
     async def attempt(
         self, engine: Engine, syntax: Syntax, call: Thread, most: int | None = None

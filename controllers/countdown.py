@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controllers.grammar import Task, ThreadFormat
 from reason.errors import UsageError
-from reason.types import Prompt
+from reason.types import Contexts, Prompt
 
 _STEP = r"\d+ [-+*/] \d+ = \d+"
 _STEPS = rf"{_STEP}(?: , {_STEP})*"
@@ -75,6 +75,10 @@ class CountdownSyntax:
         shown = "".join(f" <att> {solution}" for solution in earlier)
         return f"<bos> <try> {_words(problem)} ; {width}{shown} <go>"
 
+    def beside(self, problem: Prompt, earlier: Sequence[str], width: int) -> Contexts:
+        before = f"<bos> <try> {_words(problem)} ; {width}"
+        return Contexts(tuple(f" <att> {each}" for each in earlier), " <go>", before)
+
     def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:
         if earlier:
             raise UsageError(
@@ -138,7 +142,7 @@ def _untrained(what: str, instead: str) -> UsageError:
 def _words(problem: Prompt) -> str:
     if not isinstance(problem, str):
         raise UsageError(
-            "a Countdown model reads a problem such as '3 5 7 8 = 24', not a conversation; "
+            "a Countdown model reads a problem such as '3 5 7 8 = 24', not a chat or contexts; "
             "connect another model with --backend for that"
         )
     return problem

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reason.types import Prompt
+from reason.types import Contexts, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,10 @@ class Syntax(Protocol):
 
     def attempt(self, problem: Prompt, earlier: Sequence[str], width: int) -> Prompt:
         """The prompt of an attempt that is shown the solutions of earlier ones, maybe of none."""
+        ...
+
+    def beside(self, problem: Prompt, earlier: Sequence[str], width: int) -> Contexts:
+        """The same for one earlier attempt or more, each a context of its own."""
         ...
 
     def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:

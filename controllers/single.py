@@ -16,7 +16,7 @@ class Single:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
-    """Grammar of prompts and answers, tags or countdown; a command goes by the model's own."""
+    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:

@@ -5,8 +5,13 @@ from dataclasses import dataclass, replace
 
 from controllers.grammar import Task, ThreadFormat
 from reason.answers import boxed
-from reason.types import Contexts, Message, Prompt
+from reason.types import Contexts, Message, Prompt, spoken
 
+EARLIER = "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
+IMPROVE = (
+    "Check them against the problem and against each other, keep what holds, and write one better "
+    "solution of your own."
+)
 STEP_BY_STEP = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
@@ -87,6 +92,12 @@ class TagSyntax:
         if not earlier:
             return _ask(problem, STEP_BY_STEP)
         return _ask(problem, f"{_improve(earlier)} {STEP_BY_STEP}")
+
+    def beside(self, problem: Prompt, earlier: Sequence[str], width: int) -> Contexts:
+        *before, last = _add(spoken(problem), EARLIER)
+        shown = tuple(f"Solution {n}:\n{said.strip()}\n\n" for n, said in enumerate(earlier, 1))
+        asked = Message(role="user", content=f"{IMPROVE} {STEP_BY_STEP}")
+        return Contexts(shown, [*before, asked], f"{last['content']}\n\n")
 
     def revisited(self, problem: Prompt, earlier: Sequence[str]) -> Prompt:
         return _ask(problem, _improve(earlier)) if earlier else problem
@@ -182,12 +193,7 @@ def _listed(solutions: Sequence[str]) -> str:
 
 
 def _improve(earlier: Sequence[str]) -> str:
-    return (
-        "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
-        f"\n\n{_listed(earlier)}\n\n"
-        "Check them against the problem and against each other, keep what holds, and write one "
-        "better solution of your own."
-    )
+    return f"{EARLIER}\n\n{_listed(earlier)}\n\n{IMPROVE}"
 
 
 def _ask(problem: Prompt, instruction: str) -> Prompt:

@@ -13,8 +13,8 @@ from controllers.tuned import Tuned
 from eval.tasks import task_of
 from eval.tuning import GRID, tune
 from reason.backends.base import Backend
+from reason.context_keys import Tune
 from reason.errors import UsageError
-from reason.keys import Tune
 from reason.plotting import STYLE
 from reason.run import Controller
 from reason.types import check_attention

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from reason.command import group
 from reason.config import Values, unknown_key
+from reason.context_keys import CacheBuild, CacheList, CacheRemove, Tune
 from reason.errors import UsageError
 from reason.extras import extra
-from reason.keys import CacheBuild, CacheList, CacheRemove, Tune
 from reason.options import command
 from reason.session import connected, run, terminal
 from reason.settings import method_of
@@ -81,7 +81,7 @@ def rm_command(asked: CacheRemove, tables: Values) -> int:
 
 @command(tune_app, "ape", Tune, "[TASK] [KEY=VALUE]")
 def ape_command(asked: Tune, tables: Values) -> int:
-    """Find T and S of the method ape, with which a model reads most nearly as in one sequence.
+    """Find the T and S of ape that come nearest to reading one sequence.
 
     For example: reason tune ape people8 -b lookup --out tuned.json, then reason eval people8 -c ape
     -b lookup tuned=tuned.json. No answers are needed: TASK may be a .jsonl file of questions, to

@@ -77,15 +77,6 @@ TEACHER = option(
 FROM_EVAL = option(None, "Take the right runs of that evaluation of threadweaver", metavar="DIR")
 TRACES = option(None, "Folder of steps, examples and figures", metavar="DIR")
 CHAINS = option(16, "How many chains at the same time")
-CONTEXTS = option(
-    None, "Folder of encoded contexts [$REASON_CONTEXTS, or in the user's cache]", metavar="DIR"
-)
-ALL = option(False, "All there are")
-PROMPTS = option(32, "How many questions to tune on", "-n")
-WRITTEN = option(32, "Tokens that the model writes behind each, at most")
-TEMPERATURES = option(None, "T to try [0.1 to 1.2]", metavar="N,…")
-SCALES = option(None, "S to try [0.1 to 1.2]", metavar="N,…")
-TUNED = option(Path("tuned.json"), "The file of what was found; a picture beside it", metavar="F")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
 
@@ -257,48 +248,4 @@ class Traces:
     out: Path | None = TRACES
     seed: int = SEED
     concurrency: int = CHAINS
-    json: bool = JSON
-
-
-@dataclass(frozen=True)
-class CacheBuild:
-    """Keys of `reason cache build`, beside those of the method ape."""
-
-    words: tuple[str, ...] = ()
-    backend: str = BACKEND
-    out: Path | None = CONTEXTS
-    json: bool = JSON
-
-
-@dataclass(frozen=True)
-class CacheList:
-    """Keys of `reason cache list`."""
-
-    words: tuple[str, ...] = ()
-    out: Path | None = CONTEXTS
-    json: bool = JSON
-
-
-@dataclass(frozen=True)
-class CacheRemove:
-    """Keys of `reason cache rm`."""
-
-    names: tuple[str, ...] = ()
-    all: bool = ALL
-    out: Path | None = CONTEXTS
-
-
-@dataclass(frozen=True)
-class Tune:
-    """Keys of `reason tune ape`, beside those of the method."""
-
-    task: str = ""
-    backend: str = BACKEND
-    limit: int = PROMPTS
-    tokens: int = WRITTEN
-    temperatures: tuple[float, ...] | None = TEMPERATURES
-    scales: tuple[float, ...] | None = SCALES
-    seed: int = SEED
-    problems_seed: int = CALIBRATION_SEED
-    out: Path = TUNED
     json: bool = JSON

@@ -71,7 +71,7 @@ def test_what_ships_is_allowed_and_so_are_the_edges() -> None:
     shipped = [
         path for path in Path("rl/recipes").glob("*.toml") if "[grpo]" not in path.read_text()
     ]
-    assert len(shipped) == 4  # the others are those of tests/test_grpo_run.py
+    assert len(shipped) == 5  # the others are those of tests/test_grpo_run.py
     for path in shipped:
         build(Recipe, read_toml(path))
     edge = {"warmup": 0, "decay_from": 1, "floor": 1, "mixture": {"three": 0.3, "five": 0.7}}
