@@ -6,7 +6,7 @@ is found worse than in one sequence.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +32,9 @@ class ParallelEncoding:
     file with a "text"."""
     prefix: str = ""
     """Text before every context, such as what to do with them."""
+    shared_prefix: bool = True
+    """The prefix is there once, before all contexts. If not, each context begins with a copy of it,
+    as in parallel context windows (Ratner et al., 2023): what APE improves on."""
     separator: str = "\n\n"
     """Added to the end of each context that is given here."""
     parallel: bool = True
@@ -70,7 +73,11 @@ class ParallelEncoding:
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         asked, warnings = self.laid(prompt)
-        root = engine.open(syntax.serial(asked, 0))
+        said = syntax.serial(asked, 0)
+        if isinstance(said, Contexts) and said.parallel and not self.shared_prefix:
+            copies = tuple(said.prefix + text for text in said.contexts)
+            said = replace(said, prefix="", contexts=copies)
+        root = engine.open(said)
         for warning in warnings:
             engine.note(root, WARNING, warning)
         turn = await engine.generate(root, self.sampling)

@@ -68,7 +68,8 @@ class Sheet:
     """Contexts, and what can be asked of them: words, and the one that answers them."""
 
     kind: Kind
-    contexts: tuple[str, ...]
+    contexts: tuple[tuple[str, ...], ...]
+    """The facts of each."""
     questions: tuple[tuple[str, str], ...]
 
     @property
@@ -76,9 +77,35 @@ class Sheet:
         """What stands before the contexts."""
         return f"<bos> {self.kind}: "
 
-    def prompt(self, number: int) -> Contexts:
-        """One of the questions, to be answered with a word."""
-        return Contexts(self.contexts, f"? {self.questions[number][0]}", self.prefix)
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The contexts as the model lookup reads them."""
+        return tuple(f"| {' '.join(facts)} " for facts in self.contexts)
+
+    def prompt(self, number: int, grammar: str = "lookup") -> Contexts:
+        """One of the questions, to be answered with a word; in English for models of no grammar."""
+        asked = self.questions[number][0]
+        if grammar == "lookup":
+            return Contexts(self.texts, f"? {asked}", self.prefix)
+        joint, question, prefix = ENGLISH[self.kind]
+        texts = tuple(
+            "".join(f"{_sentence(fact, joint)}\n" for fact in facts) + "\n"
+            for facts in self.contexts
+        )
+        return Contexts(texts, f"{question.format(asked)} Answer with one word.", f"{prefix}\n\n")
+
+
+ENGLISH: dict[Kind, tuple[str, str, str]] = {
+    "people": ("lives in", "Where does {} live?", "Here is where some people live."),
+    "rules": ("is", "What colour is the {}?", "Here is what colour some things have, mostly."),
+    "homes": ("lives in", "In which city does {} live?", "Here is where some people live."),
+}
+"""What stands within a fact, the question, and what stands before all."""
+
+
+def _sentence(fact: str, joint: str) -> str:
+    subject, *_, value = fact.split()
+    return f"{subject} {'lives with' if ' with ' in fact else joint} {value}."
 
 
 def most(kind: Kind, facts: int = FACTS) -> int:
@@ -100,8 +127,8 @@ def sheet(kind: Kind, contexts: int, facts: int, questions: int, rng: random.Ran
     make = {"people": _people, "homes": _homes, "rules": _rules}[kind]
     said, asked = make(count, questions, rng)
     rng.shuffle(said)
-    parts = (said[start : start + facts] for start in range(0, count, facts))
-    return Sheet(kind, tuple(f"| {' '.join(part)} " for part in parts), tuple(asked))
+    parts = (tuple(said[start : start + facts]) for start in range(0, count, facts))
+    return Sheet(kind, tuple(parts), tuple(asked))
 
 
 Made = tuple[list[str], list[tuple[str, str]]]
@@ -148,29 +175,30 @@ class Lookup:
 
     def items(self, limit: int | None, seed: int, grammar: str) -> Iterator[Item]:
         """The first `limit` questions (200); the same for the same seed, any limit. Raises
-        UsageError for a model of another language than these are written in."""
-        if grammar != "lookup":
+        UsageError for a model that reads other problems only."""
+        if grammar not in ("lookup", ""):
             raise UsageError(
-                f"{self.kind}{self.contexts} is written in the words of the model lookup: "
-                "--backend lookup"
+                f"a model of the grammar {grammar} cannot read {self.kind}{self.contexts}; give "
+                "--backend lookup, or a general model"
             )
         for number in range(200 if limit is None else limit):
             rng = random.Random(f"lookup/{self.kind}/{self.contexts}/{seed}/{number}")
             drawn = sheet(self.kind, self.contexts, FACTS, 1, rng)
-            yield _item(drawn, f"{self.kind}{self.contexts}/{seed}/{number}")
+            yield _item(drawn, f"{self.kind}{self.contexts}/{seed}/{number}", grammar)
 
     def describe(self) -> dict[str, str]:
         """Nothing: the questions follow from name, limit and seed."""
         return {}
 
 
-def _item(drawn: Sheet, name: str) -> Item:
+def _item(drawn: Sheet, name: str, grammar: str) -> Item:
     (asked, answer), *_ = drawn.questions
 
     def fault(said: str | None) -> str | None:
-        return None if said == answer else f"it is {answer}"
+        right = said is not None and said.strip(" .").lower() == answer.lower()
+        return None if right else f"it is {answer}"
 
-    return Item(name, f"{name}: {asked}", drawn.prompt(0), fault)
+    return Item(name, f"{name}: {asked}", drawn.prompt(0, grammar), fault)
 
 
 LOOKUPS = {

@@ -27,5 +27,5 @@ def lookups(mixture: LookupMixture, seed: int | str) -> Iterator[Example]:
             silent += [len(written), len(written) + 1]
             written += ["?", asked, answer, "<eos>"]
         if written:
-            context = (drawn.prefix + "".join(drawn.contexts)).split()
+            context = (drawn.prefix + "".join(drawn.texts)).split()
             yield Example(kind, context, written, frozenset(silent))
