@@ -13,8 +13,9 @@ from reason.backends.checkpoint import replacement
 from reason.backends.detokenize import Detokenizer, StopWatch
 from reason.backends.http import BUSY, Busy, Refused, Server
 from reason.backends.key import authorization
+from reason.backends.sglang_ape import wire
 from reason.backends.sglang_handshake import greet
-from reason.backends.sglang_parallel import Missing, Parallel, missing
+from reason.backends.sglang_parallel import Missing, Parallel
 from reason.backends.sglang_wire import (
     Error,
     Event,
@@ -268,7 +269,7 @@ class SGLangBackend:
     def _failed(self, failure: Reason | Error, sampled: int) -> Exception:
         """Busy if nothing was sampled and the server asks to come again."""
         said = f"{failure.message or 'no reason given'}"
-        if lost := missing(said):
+        if lost := wire.lost(said):
             return Missing(lost)
         if failure.status_code in BUSY and not sampled:
             return Busy(f"answered {failure.status_code}: {said}")

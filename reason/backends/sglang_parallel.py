@@ -1,7 +1,6 @@
 """Contexts read side by side on an SGLang server that has our plug-in, `sglang_ape`."""
 
 import asyncio
-import random
 from array import array
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 from reason.backends.base import Chunk, Usage
-from reason.backends.http import Refused, Server
+from reason.backends.http import Busy, Patience, Refused, Server
 from reason.backends.sglang_ape import wire
 from reason.backends.sglang_handshake import Greeted
 from reason.backends.sglang_wire import Event
@@ -22,8 +21,6 @@ from reason.types import Layout, SamplingParams
 
 AT_ONCE = 16
 """Contexts of one query that are encoded at the same time."""
-ATTEMPTS = 8
-"""Times that a query is sent without an answer, its contexts gone each time."""
 REMEMBERED = 100_000
 """Contexts known to be on the server; beyond, the oldest are encoded again where they are used."""
 
@@ -34,9 +31,6 @@ class Missing(BackendError):
     def __init__(self, contexts: tuple[int, ...]) -> None:
         super().__init__(f"contexts {list(contexts)} are not in the server's cache")
         self.contexts = contexts
-
-
-missing = wire.lost
 
 
 class Parallel:
@@ -72,7 +66,8 @@ class Parallel:
         it was. Raises BackendError where that does not help, and Unsupported.
         """
         fits = self._fits(ids, layout)
-        custom, begun, attempts, new = wire.query(layout), list[int](), 0, 0
+        custom, begun, new = wire.query(layout), list[int](), 0
+        patience: Patience | None = None
         while True:
             spent = await self._encode(ids, layout, params.priority)
             new += 0 if begun else spent
@@ -81,14 +76,14 @@ class Parallel:
                 async with aclosing(stream) as chunks:
                     async for chunk in chunks:
                         begun += chunk.ids
-                        attempts = 0 if chunk.ids else attempts
+                        patience = None if chunk.ids else patience
                         if chunk.usage is not None:
                             cached = max(min(chunk.usage.cached_tokens, layout.end) - new, 0)
                             chunk = replace(chunk, usage=Usage(len(ids), cached))
                         yield chunk
                 return
             except Missing as lost:
-                attempts = await self._again(ids, layout, lost.contexts, attempts)
+                patience = await self._again(ids, layout, lost.contexts, patience)
 
     async def score(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
         """See `ParallelEncoder.score_parallel`. Raises BackendError and Unsupported."""
@@ -103,7 +98,7 @@ class Parallel:
                 f"{len(ids) - layout.shift} positions to score, but the context of "
                 f"{self._is.info.model} is {self._is.info.context}"
             )
-        attempts = 0
+        patience: Patience | None = None
         while True:
             await self._encode(ids, layout, 0)
             try:
@@ -112,7 +107,7 @@ class Parallel:
                 lost = wire.lost(str(error))
                 if lost is None:
                     raise
-                attempts = await self._again(ids, layout, lost, attempts)
+                patience = await self._again(ids, layout, lost, patience)
 
     def _fits(self, ids: Sequence[int], layout: Layout) -> int:
         """How many tokens may follow. Raises BackendError and Unsupported."""
@@ -193,21 +188,28 @@ class Parallel:
             task.exception()  # seen, even if nobody waits any more
 
     async def _again(
-        self, ids: Sequence[int], layout: Layout, lost: tuple[int, ...], attempts: int
-    ) -> int:
-        """Before a query is sent again; how often it was. Raises BackendError if that is enough."""
-        if attempts + 1 == ATTEMPTS:
-            raise BackendError(
-                f"{self._server.url} dropped contexts {ATTEMPTS} times before {len(ids)} tokens "
-                "that read them could be computed; start it with a larger --max-total-tokens, or "
-                "send fewer such queries at once"
-            )
+        self,
+        ids: Sequence[int],
+        layout: Layout,
+        lost: tuple[int, ...],
+        patience: Patience | None,
+    ) -> Patience:
+        """Before a query is sent again. Raises BackendError where that has gone on for too long.
+
+        The first time is at once: what was known of the cache is out of date. Later, others need
+        the room just now, and pauses with jitter let one of them after the other have it.
+        """
         for number, (key, _) in enumerate(self._contexts(ids, layout)):
             if number in lost or len(lost) >= wire.NAMED:
                 self._known.pop(key, None)
-        # Jitter, so that queries that drive out each other's contexts do not come back at once.
-        await asyncio.sleep(random.uniform(0, 0.05 * 2**attempts))
-        return attempts + 1
+        if patience is None:
+            return self._server.patience()
+        gone = (
+            f"contexts of {len(ids)} tokens are gone each time before they can be read; start it "
+            "with a larger --max-total-tokens, or send fewer such queries at once"
+        )
+        await patience.wait(Busy(gone))
+        return patience
 
     def _contexts(self, ids: Sequence[int], layout: Layout) -> list[tuple[bytes, list[int]]]:
         """Prefix and context, of each context, and a name for them."""
