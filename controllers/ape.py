@@ -45,7 +45,7 @@ class ParallelEncoding:
     """S: S*T is the factor of the contexts' log-sum-exp where they are weighed against the rest."""
     tuned: str = ""
     """A file of `reason tune ape`, in the place of T and S."""
-    limit: float = 0.5
+    most_divergence: float = 0.5
     """Divergence (nats for a token) from one sequence up to which `tuned` is used; above it the
     contexts are read one after another, with a warning."""
     syntax: str = "tags"
@@ -55,8 +55,8 @@ class ParallelEncoding:
 
     def __post_init__(self) -> None:
         check_attention(self.attention_temperature, self.scaling_factor)
-        if not self.limit >= 0:
-            raise ValueError(f"limit must be 0 or more, got {self.limit}")
+        if not self.most_divergence >= 0:
+            raise ValueError(f"most_divergence must be 0 or more, got {self.most_divergence}")
 
     def admit(self, models: Mapping[str, Info] | None, prompt: Prompt | None) -> None:
         """Raise UsageError where there is no context, or a file is not what it should be."""
@@ -100,11 +100,12 @@ class ParallelEncoding:
         if self.tuned and parallel:
             tuned = Tuned.read(Path(self.tuned))
             numbers = (tuned.temperature, tuned.scale)
-            parallel = tuned.divergence <= self.limit
+            parallel = tuned.divergence <= self.most_divergence
             if not parallel:
                 warnings.append(
                     f"side by side the contexts would have been read {tuned.divergence:.2g} nats "
-                    f"for a token off, above limit={self.limit:g}: they were read one after another"
+                    f"for a token off, above most_divergence={self.most_divergence:g}: they were "
+                    "read one after another"
                 )
         assert not isinstance(query, Contexts)
         return Contexts(tuple(different), query, prefix, parallel, *numbers), warnings
