@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reason.errors import Unsupported
 from reason.tree import ThreadTree
 
 
@@ -42,11 +43,17 @@ def requests_of(tree: ThreadTree, model: str = "policy") -> Iterator[Request]:
     """Every request of that role with a sampled token, in the order in which threads were opened.
 
     Each sampled token of the tree is in exactly one request's `sampled`: what a thread inherits, is
-    given or copies from others is context.
+    given or copies from others is context. Raises Unsupported for contexts that were read side by
+    side, which no row of one sequence after another is.
     """
     for thread in tree:
         if thread.model != model or not any(s.origin == "sampled" for s in thread.segments):
             continue
+        if thread.layout:
+            raise Unsupported(
+                "a thread that read contexts side by side (ape) cannot be trained on; have them "
+                "read one after another: parallel=false"
+            )
         ids, end = thread.ids, thread.kept
         for segment in thread.segments:
             start, end = end, end + len(segment.ids)

@@ -26,13 +26,14 @@ from reason.backends.context_store import ContextStore
 from reason.backends.hf import HFBackend
 from reason.backends.hf_contexts import Layers
 from reason.engine import Engine
-from reason.errors import UsageError
+from reason.errors import Unsupported, UsageError
 from reason.events import Opened, from_json, to_json
 from reason.run import solve
 from reason.tree import ThreadTree
 from reason.types import Contexts, Prompt, Result, SamplingParams
 from rl.model import export, new_model
 from rl.recipe import Shape
+from rl.requests import requests_of
 from tests import tiny
 from tests.console import reason
 from tests.driving import run
@@ -502,6 +503,32 @@ def test_mistakes_are_one_line(words: list[str], said: str) -> None:
     result = reason(*(f"hf:{lookup()}" if word == "LOOKUP" else word for word in words))
     assert said in result.stderr and result.stderr.count("\n") == 1
     assert result.exit_code == 2
+
+
+# What is left of a run
+
+
+def test_an_evaluation_of_it_can_be_replayed(tmp_path: Path) -> None:
+    words = ["people4", "--limit", "3", "-c", "ape", "--json", "sampling.max_tokens=4"]
+    first = reason("eval", *words, "-b", f"hf:{lookup()}", "--trees", "--out", str(tmp_path / "a"))
+    again = reason("eval", *words, "--replay", str(tmp_path / "a"), "--out", str(tmp_path / "b"))
+    assert (first.stderr, again.stderr) == ("", "")
+
+    def answers(name: str) -> list[tuple[Any, ...]]:
+        rows = [json.loads(line) for line in (tmp_path / name / "samples.jsonl").open()]
+        return sorted((row["id"], row["answer"], row["error"]) for row in rows)
+
+    assert answers("a") == answers("b")
+    other = ["parallel=false", "--replay", str(tmp_path / "a"), "--out", str(tmp_path / "c")]
+    reason("eval", *words, *other)
+    assert all("none of them to this" in str(error) for _, _, error in answers("c"))
+
+
+def test_what_read_contexts_side_by_side_is_no_training_row() -> None:
+    with pytest.raises(Unsupported, match=r"\(ape\) cannot be trained on; .* parallel=false"):
+        list(requests_of(asked(method()).tree))
+    (row,) = requests_of(asked(method(parallel=False)).tree)
+    assert len(row.sampled) == 4 or row.sampled[-1] == 2
 
 
 # Looking things up

@@ -20,8 +20,9 @@ def answers(events: Iterable[Event]) -> Iterator[tuple[str, Recorded]]:
         if isinstance(event, Tokens) and event.origin == "sampled":
             place = event.thread, event.segment
             if place not in found:
-                context = tuple(tree[event.thread].ids)
-                found[place] = (latest[event.thread], Recorded((), context=context))
+                asking = tree[event.thread]
+                asked = Recorded((), context=tuple(asking.ids), layout=asking.layout)
+                found[place] = (latest[event.thread], asked)
             sent, before = found[place]
             first = event.at if event.since is None else event.since
             found[place] = (

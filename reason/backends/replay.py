@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 from reason.backends.base import Chunk, Info, Usage
 from reason.backends.detokenize import Detokenizer, StopStrings
 from reason.errors import BackendError, Unsupported
-from reason.types import Finish, Prompt, SamplingParams
+from reason.types import Contexts, Finish, Layout, Prompt, SamplingParams
 
 CHUNK = 16
 """Tokens served at a time, after the first."""
@@ -36,6 +37,8 @@ class Recorded:
     """Seconds from the request to the first token."""
     seconds: float = 0.0
     """Seconds from the request to the last token."""
+    layout: Layout | None = None
+    """Of contexts that it read side by side."""
 
     def rest(self, served: int) -> "Recorded":
         """What is left after so many tokens."""
@@ -70,7 +73,7 @@ class ReplayBackend:
         self._total = 0
         for answer in answers:
             self._total += 1
-            self._left.setdefault(_key(answer.context), []).append(answer)
+            self._left.setdefault(_key(answer.context, answer.layout), []).append(answer)
 
     def encode(self, prompt: Prompt) -> list[int]:
         return self._codec.encode(prompt)
@@ -78,11 +81,36 @@ class ReplayBackend:
     def decode(self, ids: Sequence[int]) -> str:
         return self._codec.decode(ids)
 
+    def encode_contexts(self, prompt: Contexts) -> tuple[list[int], Layout]:
+        encode = getattr(self._codec, "encode_contexts", None)
+        if encode is None:
+            raise Unsupported("what was recorded is of a model that reads no contexts side by side")
+        found: tuple[list[int], Layout] = encode(prompt)
+        return found
+
+    async def generate_parallel(
+        self, ids: Sequence[int], layout: Layout, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        async with aclosing(self._serve(ids, layout, params)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def score_parallel(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
+        return self._scored(ids, layout, start)
+
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
-        answer = self._take(ids)
-        end, finish, stop = self._end(answer, params, len(ids))
+        async with aclosing(self._serve(ids, None, params)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _serve(
+        self, ids: Sequence[int], layout: Layout | None, params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        answer = self._take(ids, layout)
+        positions = len(ids) - (layout.shift if layout else 0)
+        end, finish, stop = self._end(answer, params, positions)
         began, sent = asyncio.get_running_loop().time(), 0
         text = Detokenizer(self.decode)
         while True:
@@ -96,13 +124,16 @@ class ReplayBackend:
                 break
             yield chunk
         if end < len(answer.ids):
-            rest = replace(answer, context=tuple(ids)).rest(end)
-            self._left.setdefault(_key(rest.context), []).insert(0, rest)
-        self._logprobs[_key((*ids, *answer.ids[:end]))] = answer.logprobs[:end]
+            rest = replace(answer, context=tuple(ids), layout=layout).rest(end)
+            self._left.setdefault(_key(rest.context, layout), []).insert(0, rest)
+        self._logprobs[_key((*ids, *answer.ids[:end]), layout)] = answer.logprobs[:end]
         yield replace(chunk, finish=finish, stopped_at=stop, usage=Usage(len(ids)))
 
     async def score(self, ids: Sequence[int], start: int) -> list[float]:
-        known = self._logprobs.get(_key(ids), ())
+        return self._scored(ids, None, start)
+
+    def _scored(self, ids: Sequence[int], layout: Layout | None, start: int) -> list[float]:
+        known = self._logprobs.get(_key(ids, layout), ())
         if not known or len(known) < len(ids) - start:
             raise Unsupported(
                 f"no log-probabilities of these {len(ids) - start} tokens were recorded"
@@ -112,8 +143,8 @@ class ReplayBackend:
     async def close(self) -> None:
         pass
 
-    def _take(self, ids: Sequence[int]) -> Recorded:
-        for key in (_key(ids), _key(())):
+    def _take(self, ids: Sequence[int], layout: Layout | None) -> Recorded:
+        for key in (_key(ids, layout), _key((), None)):
             if self._left.get(key):
                 return self._left[key].pop(0)
         raise BackendError(
@@ -150,6 +181,7 @@ class ReplayBackend:
         return end, finish or ("eos" if answer.finish == "eos" else "length"), which
 
 
-def _key(ids: Sequence[int]) -> bytes:
-    """A context in a few bytes."""
-    return blake2b(b"".join(i.to_bytes(4) for i in ids), digest_size=16).digest()
+def _key(ids: Sequence[int], layout: Layout | None) -> bytes:
+    """A context in a few bytes, and how it is read."""
+    read = repr(layout).encode() if layout else b""
+    return blake2b(b"".join(i.to_bytes(4) for i in ids) + read, digest_size=16).digest()
