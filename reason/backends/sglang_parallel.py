@@ -29,7 +29,7 @@ class Missing(BackendError):
     """Contexts of a query, counted from 0, are not in the server's cache."""
 
     def __init__(self, contexts: tuple[int, ...]) -> None:
-        super().__init__(f"contexts {list(contexts)} are not in the server's cache")
+        super().__init__(f"the server dropped contexts {list(contexts)}, counted from 0")
         self.contexts = contexts
 
 
@@ -63,13 +63,16 @@ class Parallel:
         """See `ParallelEncoder.generate_parallel`.
 
         Contexts that the server has lost meanwhile are encoded again, and the query goes on where
-        it was. Raises BackendError where that does not help, and Unsupported.
+        it was, unless a grammar is in the middle of something. Raises BackendError where that does
+        not help, and Unsupported.
         """
+        self._is.info.check(ids)
         fits = self._fits(ids, layout)
+        asks = min(params.max_tokens, fits) > 0
         custom, begun, new = wire.query(layout), list[int](), 0
         patience: Patience | None = None
         while True:
-            spent = await self._encode(ids, layout, params.priority)
+            spent = await self._encode(ids, layout, params.priority) if asks else 0
             new += 0 if begun else spent
             try:
                 stream = self._sample(ids, params, fits, custom, tuple(begun))
@@ -83,6 +86,8 @@ class Parallel:
                         yield chunk
                 return
             except Missing as lost:
+                if begun and params.grammar is not None:  # it would begin anew in the middle
+                    raise
                 patience = await self._again(ids, layout, lost.contexts, patience)
 
     async def score(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
@@ -130,8 +135,6 @@ class Parallel:
 
     async def _encode(self, ids: Sequence[int], layout: Layout, priority: int) -> int:
         """See that every context is on the server; how many tokens were not there before."""
-        if self._fits(ids, layout) < 0:  # nothing is going to be asked
-            return 0
         gate = asyncio.Semaphore(AT_ONCE)
         tasks: dict[asyncio.Task[int], int] = {}
         mine = []
