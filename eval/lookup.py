@@ -1,9 +1,9 @@
 """Looking things up in many contexts: problems on which reading them side by side can be measured.
 
-`people`: each fact says where somebody lives, and one of them is asked for. `rules`: each shot is
-a thing and a colour; all things of a family have one colour, but for some noise, and the colour of
-a thing that was not shown is asked for. `homes`: some people live with another one, whose city is
-in another context, maybe: facts that have to be put together.
+`people`: each fact says where somebody lives, and one of them is asked for. `homes`: some people
+live with another one, whose city is in another context, maybe: facts that have to be put together.
+`shots`: each shows the colour of one of a few things, but many are wrong; the colour that a thing
+has most often is found from many shots only.
 """
 
 import random
@@ -15,12 +15,14 @@ from eval.item import Item
 from reason.errors import UsageError
 from reason.types import Contexts
 
-Kind = Literal["people", "rules", "homes"]
-KINDS: tuple[Kind, ...] = ("people", "rules", "homes")
+Kind = Literal["people", "homes", "shots"]
+KINDS: tuple[Kind, ...] = ("people", "homes", "shots")
 FACTS = 4
 """In each context of a task."""
-NOISE = 0.2
+NOISE = 0.4
 """Share of shots with any colour at all."""
+THINGS_SHOWN = 8
+"""Different things in the shots of a question."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -41,25 +43,18 @@ CITIES = _words(
     "Kyoto Lagos Lima Lisbon London Madrid Malmo Manila Miami Milan Nairobi Oslo Paris Porto "
     "Prague Quito Riga Rome Seoul Tunis Vienna"
 )
-FAMILIES = tuple(
-    line.split()
-    for line in (
-        "apple pear plum grape peach cherry lemon melon",
-        "cat dog horse cow goat pig sheep mouse",
-        "chair table bed sofa desk shelf lamp stool",
-        "oak pine birch elm willow maple cedar ash",
-        "car bus train tram boat plane bike truck",
-        "shirt coat hat sock shoe glove scarf belt",
-        "flute violin drum piano guitar harp horn cello",
-        "cup plate fork knife spoon bowl pan jar",
-    )
+THINGS = _words(
+    "apple pear plum grape peach cherry lemon melon cat dog horse cow goat pig sheep mouse chair "
+    "table bed sofa desk shelf lamp stool oak pine birch elm willow maple cedar ash car bus train "
+    "tram boat plane bike truck shirt coat hat sock shoe glove scarf belt flute violin drum piano "
+    "guitar harp horn cello cup plate fork knife spoon bowl pan jar"
 )
 COLOURS = _words(
     "red blue green yellow black white brown pink orange purple grey gold silver beige violet "
     "turquoise crimson navy ivory olive amber teal lilac coral"
 )
 MARKS = ("<pad>", "<bos>", "<eos>", *(f"{kind}:" for kind in KINDS), "|", "?", "with")
-SHOWN = (*MARKS, *NAMES, *CITIES, *(thing for family in FAMILIES for thing in family), *COLOURS)
+SHOWN = (*MARKS, *NAMES, *CITIES, *THINGS, *COLOURS)
 """All words, each a token of its own."""
 
 
@@ -97,8 +92,8 @@ class Sheet:
 
 ENGLISH: dict[Kind, tuple[str, str, str]] = {
     "people": ("lives in", "Where does {} live?", "Here is where some people live."),
-    "rules": ("is", "What colour is the {}?", "Here is what colour some things have, mostly."),
     "homes": ("lives in", "In which city does {} live?", "Here is where some people live."),
+    "shots": ("is", "What colour is the {} most often?", "Here is what people say of some things."),
 }
 """What stands within a fact, the question, and what stands before all."""
 
@@ -110,7 +105,7 @@ def _sentence(fact: str, joint: str) -> str:
 
 def most(kind: Kind, facts: int = FACTS) -> int:
     """How many contexts of so many facts there can be."""
-    return 64 if kind == "rules" else len(NAMES) // facts
+    return 64 if kind == "shots" else len(NAMES) // facts
 
 
 def sheet(kind: Kind, contexts: int, facts: int, questions: int, rng: random.Random) -> Sheet:
@@ -124,7 +119,7 @@ def sheet(kind: Kind, contexts: int, facts: int, questions: int, rng: random.Ran
             f"{contexts}"
         )
     count = contexts * facts
-    make = {"people": _people, "homes": _homes, "rules": _rules}[kind]
+    make = {"people": _people, "homes": _homes, "shots": _shots}[kind]
     said, asked = make(count, questions, rng)
     rng.shuffle(said)
     parts = (tuple(said[start : start + facts]) for start in range(0, count, facts))
@@ -150,18 +145,14 @@ def _homes(count: int, questions: int, rng: random.Random) -> Made:
     return said, rng.sample(linked, min(questions, len(linked)))
 
 
-def _rules(count: int, questions: int, rng: random.Random) -> Made:
-    colour = [rng.choice(COLOURS) for _ in FAMILIES]
-    held = {rng.choice(family) for family in FAMILIES}
-    every = [(n, thing) for n, family in enumerate(FAMILIES) for thing in family]
-    shown = [(n, thing) for n, thing in every if thing not in held]
-    drawn = [rng.choice(shown) for _ in range(count)]
+def _shots(count: int, questions: int, rng: random.Random) -> Made:
+    colour = {thing: rng.choice(COLOURS) for thing in rng.sample(THINGS, THINGS_SHOWN)}
+    drawn = [rng.choice(list(colour)) for _ in range(count)]
     said = [
-        f"{thing} {rng.choice(COLOURS) if rng.random() < NOISE else colour[n]}"
-        for n, thing in drawn
+        f"{thing} {rng.choice(COLOURS) if rng.random() < NOISE else colour[thing]}"
+        for thing in drawn
     ]
-    known = {n for n, _ in drawn}
-    asked = [(thing, colour[n]) for n, thing in every if thing in held and n in known]
+    asked = [(thing, colour[thing]) for thing in dict.fromkeys(drawn)]
     return said, rng.sample(asked, min(questions, len(asked)))
 
 

@@ -69,17 +69,17 @@ class LookupMixture:
 
     people: float = 1.0
     """Weight of plain facts, and of the other kinds below."""
-    rules: float = 1.0
-    homes: float = 0.0
+    homes: float = 1.0
+    shots: float = 1.0
     facts: int = 120
     """Most facts of an example, in all contexts together."""
     questions: int = 16
     """Most questions asked of them."""
 
     def __post_init__(self) -> None:
-        for name in ("people", "rules", "homes"):
+        for name in ("people", "homes", "shots"):
             _check(0 <= getattr(self, name) < inf, self, name, "0 or more and finite")
-        _check(self.people + self.rules + self.homes > 0, self, "people", "more than 0, or another")
+        _check(self.people + self.homes + self.shots > 0, self, "people", "more than 0, or another")
         for name in ("facts", "questions"):
             _check(getattr(self, name) >= 1, self, name, "1 or more")
 
