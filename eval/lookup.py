@@ -20,7 +20,7 @@ KINDS: tuple[Kind, ...] = ("people", "homes", "shots")
 FACTS = 4
 """In each context of a task."""
 NOISE = 0.4
-"""Share of shots with any colour at all."""
+"""Share of shots with any colour at all, in a task."""
 THINGS_SHOWN = 8
 """Different things in the shots of a question."""
 
@@ -108,8 +108,16 @@ def most(kind: Kind, facts: int = FACTS) -> int:
     return 64 if kind == "shots" else len(NAMES) // facts
 
 
-def sheet(kind: Kind, contexts: int, facts: int, questions: int, rng: random.Random) -> Sheet:
-    """A random one: `contexts` of `facts` each, and at most so many different questions.
+def sheet(
+    kind: Kind,
+    contexts: int,
+    facts: int,
+    questions: int,
+    rng: random.Random,
+    noise: float = NOISE,
+) -> Sheet:
+    """A random one: `contexts` of `facts` each, and at most so many different questions; `noise` is
+    the share of shots with any colour at all.
 
     Raises ValueError for more contexts than there are names for.
     """
@@ -119,8 +127,10 @@ def sheet(kind: Kind, contexts: int, facts: int, questions: int, rng: random.Ran
             f"{contexts}"
         )
     count = contexts * facts
-    make = {"people": _people, "homes": _homes, "shots": _shots}[kind]
-    said, asked = make(count, questions, rng)
+    if kind == "shots":
+        said, asked = _shots(count, questions, rng, noise)
+    else:
+        said, asked = (_people if kind == "people" else _homes)(count, questions, rng)
     rng.shuffle(said)
     parts = (tuple(said[start : start + facts]) for start in range(0, count, facts))
     return Sheet(kind, tuple(parts), tuple(asked))
@@ -145,11 +155,11 @@ def _homes(count: int, questions: int, rng: random.Random) -> Made:
     return said, rng.sample(linked, min(questions, len(linked)))
 
 
-def _shots(count: int, questions: int, rng: random.Random) -> Made:
+def _shots(count: int, questions: int, rng: random.Random, noise: float) -> Made:
     colour = {thing: rng.choice(COLOURS) for thing in rng.sample(THINGS, THINGS_SHOWN)}
     drawn = [rng.choice(list(colour)) for _ in range(count)]
     said = [
-        f"{thing} {rng.choice(COLOURS) if rng.random() < NOISE else colour[thing]}"
+        f"{thing} {rng.choice(COLOURS) if rng.random() < noise else colour[thing]}"
         for thing in drawn
     ]
     asked = [(thing, colour[thing]) for thing in dict.fromkeys(drawn)]

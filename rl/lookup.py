@@ -20,7 +20,7 @@ def lookups(mixture: LookupMixture, seed: int | str) -> Iterator[Example]:
         (kind,) = rng.choices(KINDS, weights)
         facts = rng.choice(FACTS)
         contexts = rng.randint(1, min(max(mixture.facts // facts, 1), most(kind, facts)))
-        drawn = sheet(kind, contexts, facts, mixture.questions, rng)
+        drawn = sheet(kind, contexts, facts, mixture.questions, rng, mixture.noise)
         written: list[str] = []
         silent: list[int] = []
         for asked, answer in drawn.questions:

@@ -75,6 +75,8 @@ class LookupMixture:
     """Most facts of an example, in all contexts together."""
     questions: int = 16
     """Most questions asked of them."""
+    noise: float = 0.4
+    """Share of shots with any colour at all."""
 
     def __post_init__(self) -> None:
         for name in ("people", "homes", "shots"):
@@ -82,6 +84,7 @@ class LookupMixture:
         _check(self.people + self.homes + self.shots > 0, self, "people", "more than 0, or another")
         for name in ("facts", "questions"):
             _check(getattr(self, name) >= 1, self, name, "1 or more")
+        _check(0 <= self.noise <= 1, self, "noise", "a share from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
