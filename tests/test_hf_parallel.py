@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from reason.backends.base import Chunk, ParallelEncoder
 from reason.backends.hf import HFBackend
@@ -344,6 +351,17 @@ def test_what_cannot_be_read_side_by_side_is_refused(backend: HFBackend) -> None
     model = tiny.model("llama", rope_scaling={"rope_type": "dynamic", "factor": 2.0})
     with serving(model) as found, pytest.raises(Unsupported, match="has dynamic rotary positions"):
         run(ask(found, ids_for(layout), layout))
+
+
+def test_a_model_without_rotary_positions_is_refused() -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=62, n_embd=32, n_layer=1, n_head=2, n_positions=512,
+                        bos_token_id=None, eos_token_id=None)  # fmt: skip
+    layout = Layout(2, (3,))
+    with serving(GPT2LMHeadModel(config).eval()) as found:
+        with pytest.raises(Unsupported, match=r"has no rotary positions; .*: parallel=false"):
+            run(ask(found, ids_for(layout), layout))
+        assert len(run(collect(found, ids_for(layout), GREEDY)).ids) == 10
 
 
 @pytest.mark.parametrize(
