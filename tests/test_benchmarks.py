@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.adaptive_widths import asked_for
 from benchmarks.engine import Instant
 from benchmarks.gpu.shapes import PLANS, Grow, InSequence
 from benchmarks.gpu.trees import rows_of
 from benchmarks.paired import difference, ratio
 from reason.run import solve
+from rl.vocabulary import ID
 
 
 def test_a_ratio_of_pairs_does_not_mind_what_both_sides_share() -> None:
@@ -48,3 +50,13 @@ def test_a_row_that_was_cut_short_is_measured_again(tmp_path: Path) -> None:
     assert rows_of(file) == []
     file.write_bytes(b'{"cell": {"model": "ti')
     assert rows_of(file) == []
+
+
+def test_a_root_is_shown_as_if_asked_for_another_width() -> None:
+    def ids(text: str) -> list[int]:
+        return [ID[word] for word in text.split()]
+
+    root = "<bos> <par> 24 3 5 7 8 ; {} <go> 3 + 5 <go>"
+    assert asked_for(ids(root.format(2)), 4) == ids(root.format(4))
+    child = ids("<bos> <sub> 24 8 7 8 <go>")
+    assert asked_for(child, 4) == child
