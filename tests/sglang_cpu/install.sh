@@ -22,8 +22,6 @@ pip --no-deps -r "$here/requirements-no-deps.txt"
 
 packages=$("$venv/bin/python" -c 'import site; print(site.getsitepackages()[0])')
 cp -r "$here"/shim/* "$packages/"
-# Ours, for the plug-in that SGLang finds by its entry point; it needs nothing that is not there.
-pip --no-deps -e "$here/../.."
 SGLANG_USE_CPU_ENGINE=1 "$venv/bin/python" -c '
 import sglang.srt.entrypoints.http_server, sglang
 print("sglang", sglang.__version__, "is ready on the CPU")'
