@@ -565,6 +565,29 @@ def test_a_task_is_graded_by_its_word() -> None:
         next(LOOKUPS["people4"].items(1, 0, "countdown"))
 
 
+# The model that ships
+
+
+def test_the_example_of_the_readme() -> None:
+    place = Path(__file__).parent.parent / "docs" / "people"
+    words = ["-c", "ape", "-b", "lookup", f"contexts=@{place}/*.txt", "--json"]
+    facts = dict(line.split() for file in place.glob("*.txt") for line in file.open())
+    assert len(facts) == 48
+    for name in ("Hugo", "Kai", "Ada"):
+        done = reason("ask", name, *words)
+        assert (done.exit_code, json.loads(done.stdout)["answer"]) == (0, facts[name])
+
+
+@pytest.mark.parametrize("task, least", [("people16", 38), ("shots30", 36)])
+def test_what_was_learnt_in_one_sequence_is_done_side_by_side(
+    task: str, least: int, tmp_path: Path
+) -> None:
+    words = ["--limit", "40", "-c", "ape", "-b", "lookup", "--json"]
+    plain = ["attention_temperature=1", "scaling_factor=1"]
+    done = reason("eval", task, *words, *plain, "--out", str(tmp_path / "a"))
+    assert json.loads(done.stdout)["accuracy"]["value"] * 40 >= least
+
+
 def test_nothing_waits_for_ever_when_all_ask_at_once() -> None:
     async def go() -> list[Any]:
         model = HFBackend.load(lookup(), max_batch=4)

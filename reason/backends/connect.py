@@ -1,6 +1,6 @@
 """From a user's words to a backend.
 
-countdown-apr, countdown-draft                   a model that ships with the package
+countdown-apr, countdown-draft, lookup           a model that ships with the package
 hf:PATH_OR_HUB_ID?dtype=bfloat16&device=cuda
 sglang://host:port                               a server that runs; several, with commas
 sglang://launch?model=PATH_OR_HUB_ID&tp=2        one that is started, and stopped at the end
