@@ -40,9 +40,10 @@ class ParallelEncoding:
     parallel: bool = True
     """Side by side; if not, one after another in one sequence."""
     attention_temperature: float = 0.9
-    """T: logits of attention to contexts are divided by it."""
+    """T: logits of attention to contexts are divided by it; in (0, 2]."""
     scaling_factor: float = 0.9
-    """S: S*T is the factor of the contexts' log-sum-exp where they are weighed against the rest."""
+    """S: S*T is the factor of the contexts' log-sum-exp where they are weighed against the rest; in
+    [0, 10]."""
     tuned: str = ""
     """A file of `reason tune ape`, in the place of T and S."""
     most_divergence: float = 0.5
@@ -55,6 +56,11 @@ class ParallelEncoding:
 
     def __post_init__(self) -> None:
         check_attention(self.attention_temperature, self.scaling_factor)
+        if self.tuned and (self.attention_temperature, self.scaling_factor) != (0.9, 0.9):
+            raise ValueError(
+                f"tuned={self.tuned} is there in the place of attention_temperature and "
+                "scaling_factor: leave these out, or tuned"
+            )
         if not self.most_divergence >= 0:
             raise ValueError(f"most_divergence must be 0 or more, got {self.most_divergence}")
 

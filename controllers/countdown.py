@@ -143,6 +143,6 @@ def _words(problem: Prompt) -> str:
     if not isinstance(problem, str):
         raise UsageError(
             "a Countdown model reads a problem such as '3 5 7 8 = 24', not a chat or contexts; "
-            "connect another model with --backend for that"
+            "connect another model with --backend for that, such as lookup for contexts"
         )
     return problem

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -65,7 +66,8 @@ async def build(
         print(json.dumps(about))
         return 0
     console.print(
-        f"{made} of {len(contexts)} contexts encoded, the others were there: "
+        f"{made} of {len(contexts)} contexts encoded"
+        f"{', the others were there' if made < len(contexts) else ''}: "
         f"{sum(layout.contexts)} tokens behind a prefix of {layout.prefix}, {size / MIB:.1f} MiB "
         f"in {store.folder}",
         markup=False,
@@ -99,7 +101,7 @@ def listed(store: ContextStore, console: Console, as_json: bool) -> int:
     for entry in entries:
         size = f"{entry.bytes / MIB:.1f}"
         shown = entry.title or entry.fault
-        table.add_row(entry.path.stem[:12], entry.model, str(entry.tokens), size, shown)
+        table.add_row(entry.path.stem[:12], Path(entry.model).name, str(entry.tokens), size, shown)
     console.print(table)
     total = sum(entry.bytes for entry in entries) / MIB
     console.print(

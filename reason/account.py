@@ -55,7 +55,7 @@ def split_ending(events: list[Event]) -> tuple[list[Event], Ending]:
 
 def account(run: Trajectory, ending: Ending) -> dict[str, Any]:
     """One object for `--json`."""
-    figures = {**run.account(), **asdict(ending)}
+    figures = {**run.account(), **asdict(ending), "warnings": list(run.warnings)}
     return {name: figures[name] for name in _KEYS}
 
 
@@ -76,6 +76,7 @@ _KEYS = (
     "verified",
     "fault",
     "limit",
+    "warnings",
 )
 
 

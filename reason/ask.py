@@ -85,6 +85,8 @@ async def ask(
             recorder(ending.note())
     if recorder and recorder.error:
         Console(stderr=True).print(recorder.error, style="yellow", markup=False)
+    for warning in () if output.json else run.warnings:
+        Console(stderr=True).print(warning, style="yellow", markup=False, soft_wrap=True)
     output.finish(picture, account(run, ending))
     return 0 if ending.answer is not None else 1
 

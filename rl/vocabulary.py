@@ -60,6 +60,7 @@ def save_tokenizer(folder: Path, language: str) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=model,
         pad_token="<pad>",
+        unk_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
         clean_up_tokenization_spaces=False,

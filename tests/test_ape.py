@@ -163,6 +163,16 @@ def test_a_model_that_cannot_is_told_before_anything_is_paid() -> None:
     )
 
 
+def test_a_warning_is_said_wherever_the_answer_is() -> None:
+    words = ["ask", "Ana", "-c", "ape", "-b", f"hf:{lookup()}", "contexts=Ana Oslo,Ana Oslo"]
+    said = "1 of 2 contexts are there twice, and were read once"
+    shown = reason(*words, "sampling.max_tokens=2")
+    assert shown.stderr == f"{said}\n"
+    assert json.loads(reason(*words, "sampling.max_tokens=2", "--json").stdout)["warnings"] == [
+        said
+    ]
+
+
 def test_contexts_of_a_chat_begin_its_last_question() -> None:
     made = tiny.words()
     made.chat_template = (
@@ -316,10 +326,12 @@ def test_a_damaged_file_is_made_again(
     victim.write_bytes(spoil(good))
     rows = json.loads(reason("cache", "list", "--out", str(folder), "--json").stdout)
     assert [said in row["fault"] for row in rows] == [True, False, False]
-    less = ask(folder)
+    with pytest.warns(UserWarning, match="is not used: .* `reason cache build` makes it again"):
+        less = ask(folder)
     assert less["cached_tokens"] < whole["cached_tokens"]
     assert less["total_tokens"] == whole["total_tokens"]
-    assert json.loads(build(folder).stdout)["encoded"] == 1
+    with pytest.warns(UserWarning, match="is not used"):
+        assert json.loads(build(folder).stdout)["encoded"] == 1
     rows = json.loads(reason("cache", "list", "--out", str(folder), "--json").stdout)
     assert [row["fault"] for row in rows] == [""] * 3
     assert ask(folder) | TIMES == whole | TIMES
@@ -330,7 +342,8 @@ def test_a_foreign_file_is_not_taken(tmp_path: Path) -> None:
     build(folder)
     first, second, _ = sorted(folder.iterdir())
     second.write_bytes(first.read_bytes())
-    assert ContextStore(folder).load(second.stem) is None
+    with pytest.warns(UserWarning, match="is not used: holds another context"):
+        assert ContextStore(folder).load(second.stem) is None
     assert ContextStore(folder).load(first.stem) is not None
     rows = json.loads(reason("cache", "list", "--out", str(folder), "--json").stdout)
     assert rows[1]["fault"] == f"holds another context: {first.stem}"
@@ -494,6 +507,8 @@ MISTAKES = [
     (["ask", "Ana", "-c", "ape", "contexts=@nowhere/*", "-b", "LOOKUP"], "no file is called"),
     (["ask", "Ana", "-c", "ape", "attention_temperature=3"], "T must be in (0, 2], got 3"),
     (["ask", "Ana", "-c", "single", "-b", "LOOKUP"], "the model lookup reads contexts"),
+    (["ask", "Ana", "-c", "ape", "tuned=t.json", "scaling_factor=1"], "leave these out, or tuned"),
+    (["ask", "Napoleon", "-c", "ape", "contexts=Ana Oslo", "-b", "LOOKUP"], "know 'Napoleon'"),
     (["ask", "3 5 7 8 = 24", "-c", "ape", "contexts=x"], "not a chat or contexts"),
 ]
 

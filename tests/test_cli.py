@@ -42,6 +42,7 @@ KEYS = [
     "verified",
     "fault",
     "limit",
+    "warnings",
 ]
 
 

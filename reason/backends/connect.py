@@ -41,9 +41,10 @@ def connect(spec: str = "", say: Say = lambda line: None) -> Backend:
 
     Raises UsageError for what does not exist, naming what does.
     """
-    folder = MODELS / (spec or SHIPPED)
-    if re.fullmatch(r"[\w.-]*", spec) and folder.is_dir():
-        return _hf(str(folder), {}, say)
+    named, _, asked = spec.partition("?")
+    folder = MODELS / (named or SHIPPED)
+    if re.fullmatch(r"[\w.-]*", named) and folder.is_dir():
+        return _hf(str(folder), _options(spec, asked), say)
     if not spec:
         raise UsageError("no model ships with this copy; give one with --backend hf:PATH")
     scheme, colon, rest = spec.partition(":")
@@ -58,13 +59,16 @@ def connect(spec: str = "", say: Say = lambda line: None) -> Backend:
     load, form = _LOADERS[scheme]
     if not place:
         raise UsageError(f"{spec!r} names no model; a backend is written {scheme}:{form}")
+    return load(place, _options(spec, query), say)
+
+
+def _options(spec: str, query: str) -> dict[str, str]:
     try:
-        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
         raise UsageError(
             f"the options of {spec!r} must read key=value&key=value, got {query!r}"
         ) from None
-    return load(place, options, say)
 
 
 def _hf(place: str, options: dict[str, str], say: Say) -> Backend:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ class Entry:
 class ContextStore:
     """Keys and values of contexts by their key; see `key_of`.
 
-    A file that is damaged, or of another key than its name says, is as good as none: the context is
-    encoded again.
+    A file that is damaged, or of another key than its name says, is as good as none, with a
+    warning: the context is encoded again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,14 +61,19 @@ class ContextStore:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                if _fault(path, file.metadata() or {}):
-                    return None
+                if fault := _fault(path, file.metadata() or {}):
+                    raise ValueError(fault)
                 count = int(file.metadata()["layers"])
                 return [
                     (file.get_tensor(f"keys.{n}"), file.get_tensor(f"values.{n}"))
                     for n in range(count)
                 ]
-        except (SafetensorError, OSError, KeyError, ValueError):
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            warnings.warn(
+                f"the encoded context {path} is not used: {error}. `reason cache build` makes it "
+                "again",
+                stacklevel=2,
+            )
             return None
 
     def save(self, key: str, layers: Layers, model: str, prefix: int, title: str) -> Path:
