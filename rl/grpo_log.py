@@ -63,7 +63,7 @@ class Telling(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         logs = logs or {}
-        if "reward" not in logs or "loss" not in logs:  # the last is of the whole training
+        if "loss" not in logs:  # the last is of the whole training
             return
         log(self._folder, state.global_step, logs)
         if monotonic() - self._drawn >= DRAW_SECONDS:

@@ -72,7 +72,7 @@ def test_every_recipe_is_looked_at() -> None:
         ({"tree": {"row_tokens": 0}}, "row_tokens must be 1 or more, got 0"),
         ({"rewards": {"speed": 1.0}}, "no reward is called 'speed'"),
         ({"rewards": {"correctness": "much"}}, "rewards.correctness must be a weight, got 'much'"),
-        ({"controller": "ape"}, "no controller is called 'ape'"),
+        ({"controller": "mcts"}, "no controller is called 'mcts'"),
         ({"wdith": 2}, "did you mean width"),
         ({"alternate": 3}, "alternate has keys of its own"),
         ({"alternate": {"width": 2}}, "alternate needs a method: give alternate.controller=NAME"),
