@@ -4,7 +4,6 @@ import asyncio
 import math
 import weakref
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,20 +143,16 @@ class HFBackend:
         """Text of some ids, special tokens included."""
         return self._tokenizer.decode(ids)
 
-    async def generate(
-        self, ids: Sequence[int], params: SamplingParams
-    ) -> AsyncGenerator[Chunk, None]:
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
         """Sample a continuation; see `Backend.generate`.
 
         A stop string given in `params` goes before a stop token, and that before the end of the
         sequence, where one token is several of these. Raises Unsupported for a grammar,
         BackendError for ids that are not the model's.
         """
-        async with aclosing(self._generate(ids, None, params)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._generate(ids, None, params)
 
-    async def generate_parallel(
+    def generate_parallel(
         self, ids: Sequence[int], layout: Layout, params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
         """Sample a continuation of contexts side by side; see `ParallelEncoder`.
@@ -165,9 +160,7 @@ class HFBackend:
         Raises BackendError for contexts that do not fit, Unsupported for a model whose positions
         cannot be used again.
         """
-        async with aclosing(self._generate(ids, layout, params)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._generate(ids, layout, params)
 
     async def _generate(
         self, ids: Sequence[int], layout: Layout | None, params: SamplingParams
@@ -255,14 +248,7 @@ class HFBackend:
             start -= sum(layout.contexts)
         loop = asyncio.get_running_loop()
         request = Request(own, SamplingParams(), loop, scored=start, whole=whole, beside=beside)
-        self._worker.submit(request)
-        try:
-            news = await request.receive()
-        finally:
-            request.cancelled = True
-        if news.finish == "cancelled":
-            raise BackendError("the backend was closed while scoring")
-        return news.logprobs
+        return (await self._worker.whole(request, "scoring")).logprobs
 
     def forget(self) -> None:
         """Drop the prefix cache, as one must after changing the model's weights.

@@ -93,13 +93,7 @@ class ParallelContexts:
             scored=len(ids) + 1,
             encodes=len(prefix),
         )
-        self._worker.submit(request)
-        try:
-            news = await request.receive()
-        finally:
-            request.cancelled = True
-        if news.finish == "cancelled":
-            raise BackendError("the backend was closed while encoding a context")
+        await self._worker.whole(request, "encoding a context")
         self.cache.add(key, request.encoded)
         return request.encoded
 

@@ -9,7 +9,7 @@ import torch
 
 from reason.backends.hf_model import Rows, SlotModel
 from reason.backends.hf_outbox import Outbox
-from reason.backends.hf_request import Part, Request
+from reason.backends.hf_request import Delivery, Part, Request
 from reason.backends.sampler import Settings, logprobs, sample
 from reason.backends.tokenizer import first_line
 from reason.errors import BackendError
@@ -62,6 +62,20 @@ class Worker:
                 self._thread = threading.Thread(target=self._main, name="reason-hf", daemon=True)
                 self._thread.start()
             self._changed.notify()
+
+    async def whole(self, request: Request, doing: str) -> Delivery:
+        """Submit a request of which nothing is sampled, and wait for what comes of it at once.
+
+        Raises BackendError, also where the worker is closed meanwhile.
+        """
+        self.submit(request)
+        try:
+            news = await request.receive()
+        finally:
+            request.cancelled = True
+        if news.finish == "cancelled":
+            raise BackendError(f"the backend was closed while {doing}")
+        return news
 
     def close(self) -> None:
         """End the thread, and with "cancelled" what still runs. Waits for the step in progress."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol
@@ -88,22 +87,16 @@ class ReplayBackend:
         found: tuple[list[int], Layout] = encode(prompt)
         return found
 
-    async def generate_parallel(
+    def generate_parallel(
         self, ids: Sequence[int], layout: Layout, params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
-        async with aclosing(self._serve(ids, layout, params)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._serve(ids, layout, params)
 
     async def score_parallel(self, ids: Sequence[int], layout: Layout, start: int) -> list[float]:
         return self._scored(ids, layout, start)
 
-    async def generate(
-        self, ids: Sequence[int], params: SamplingParams
-    ) -> AsyncGenerator[Chunk, None]:
-        async with aclosing(self._serve(ids, None, params)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        return self._serve(ids, None, params)
 
     async def _serve(
         self, ids: Sequence[int], layout: Layout | None, params: SamplingParams
