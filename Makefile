@@ -3,7 +3,7 @@
 # The Python to make it with; by default the first of these that is new enough.
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
 VENV   ?= .venv
-EXTRAS ?= rl,eval,dev
+EXTRAS ?= rl,eval,serve,chat,dev
 
 # On Linux a plain `torch` draws several GB of CUDA packages. The CPU build comes from where pip
 # looks anyway (a folder of wheels, say), else from TORCH_INDEX. A torch already in .venv is kept.
@@ -32,7 +32,7 @@ export REASON_SGLANG_PYTHON ?= $(abspath $(SGLANG_VENV))/bin/python
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
-venv: $(INSTALLED) ## make .venv and install the package there with EXTRAS=rl,eval,dev
+venv: $(INSTALLED) ## make .venv and install the package there with EXTRAS=rl,eval,serve,chat,dev
 
 demo: $(INSTALLED) ## ask the model that ships with the package a Countdown problem
 	$(BIN)/reason ask "$(PROBLEM)"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from controllers.context_texts import read_contexts
+from controllers.inside import last_words
 from controllers.syntax import syntax_of
 from controllers.tuned import Tuned
 from reason.backends.base import Info
@@ -50,7 +51,7 @@ class ParallelEncoding:
     """Divergence (nats for a token) from one sequence up to which `tuned` is used; above it the
     contexts are read one after another, with a warning."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; a command goes by the model's
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; a command goes by the model's
     own."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
 
@@ -86,8 +87,8 @@ class ParallelEncoding:
         root = engine.open(said)
         for warning in warnings:
             engine.note(root, WARNING, warning)
-        turn = await engine.generate(root, self.sampling)
-        return Result(syntax.answer(turn.text), root.id)
+        await engine.generate(root, self.sampling)
+        return Result(syntax.answer(last_words(engine, root)), root.id)
 
     def laid(self, prompt: Prompt) -> tuple[Contexts, list[str]]:
         """The question behind its contexts, and what to warn of."""

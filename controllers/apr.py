@@ -35,7 +35,7 @@ class AdaptiveParallel:
     it. Replacing goes on in a fork that was cut at the token before the block; a turn in which no
     task could be read keeps its text."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
     child_sampling: SamplingParams | None = None
     """Sampling of the children; None for the same."""

@@ -35,7 +35,7 @@ class Attempting:
     width: int = 4
     """For models trained on it: first steps that an attempt searches."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=1.0)
     """Given on the command line or in a file, of a method in the attempts, too, but for what it is
     given itself."""

@@ -74,7 +74,7 @@ class AsyncScaling:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.8, max_tokens=500)
     """Of the draft, chunk by chunk."""
     target_sampling: SamplingParams | None = None

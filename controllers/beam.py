@@ -47,7 +47,7 @@ class Beam:
     serial_width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.7)
     """Of one step: `max_tokens` is a step's, and a step that reaches it ends its chain."""
 

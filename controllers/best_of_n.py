@@ -33,7 +33,7 @@ class BestOfN:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.7)
     """Of the chains; given on the command line or in a file, of a method in them, too, but for
     what it is given itself."""

@@ -33,8 +33,8 @@ async def reach(
 ) -> Result:
     """Where a chain ends up: it writes on, or `inner` takes its place with a prompt of its own."""
     if inner is None:
-        turn = await engine.generate(chain, sampling)
-        return Result(syntax.answer(turn.text), chain.id)
+        await engine.generate(chain, sampling)
+        return Result(syntax.answer(last_words(engine, chain)), chain.id)
     try:
         found = await inner(engine.below(chain), prompt)
     finally:  # also of a run that fails or is stopped, the chain has waited for what it wrote
@@ -42,6 +42,12 @@ async def reach(
         engine.join(chain, [thread for thread in below if thread.parent is chain])
     engine.check(chain)  # or what finished before it was stopped would still speak for it
     return found
+
+
+def last_words(engine: Engine, thread: Thread) -> str:
+    """What a thread wrote last, without the token that ends a sequence."""
+    end = engine.excerpt(thread, engine.unended(thread)).text
+    return thread.segments[-1].text.removesuffix(end)
 
 
 def written(engine: Engine, thread: Thread) -> str:

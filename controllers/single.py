@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from controllers.inside import last_words
 from controllers.syntax import syntax_of
 from reason.engine import Engine
 from reason.types import Prompt, Result, SamplingParams
@@ -16,11 +17,11 @@ class Single:
     width: int = 0
     """For models trained on it: first steps that a serial search tries, 0 for all."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
-        turn = await engine.generate(root, self.sampling)
-        return Result(syntax.answer(turn.text), root.id)
+        await engine.generate(root, self.sampling)
+        return Result(syntax.answer(last_words(engine, root)), root.id)

@@ -3,11 +3,13 @@
 from controllers.countdown import CountdownSyntax
 from controllers.grammar import Syntax
 from controllers.lookup import LookupSyntax
+from controllers.plain import PlainSyntax
 from controllers.tags import TagSyntax
 from reason.errors import UsageError
 
 SYNTAXES: dict[str, Syntax] = {
     "tags": TagSyntax(),
+    "plain": PlainSyntax(),
     "countdown": CountdownSyntax(),
     "lookup": LookupSyntax(),
 }

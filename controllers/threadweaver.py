@@ -39,7 +39,7 @@ class ThreadWeaver:
     enforce: bool = False
     """Whether a grammar (EBNF, where the backend has them) makes malformed blocks impossible."""
     syntax: str = "tags"
-    """Grammar of prompts and answers: tags, countdown, lookup; commands go by the model's own."""
+    """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.6, top_p=0.95)
     thread_sampling: SamplingParams | None = None
     """Sampling of the threads; None for the same."""

@@ -1,51 +1,35 @@
 """One problem put to one method: shown while it runs, checked, written down."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from reason.account import Ending, account
 from reason.backends.base import Backend
-from reason.engine import Scorer
 from reason.errors import UsageError
 from reason.journal import Sink
-from reason.ledger import Budget
 from reason.live import showing
 from reason.output import Output
 from reason.picture import Picture
+from reason.question import Question, Turn
 from reason.record import Recorder
-from reason.run import Controller, Trajectory, described, solve, titled
-from reason.types import Prompt
+from reason.run import Trajectory, described, solve, titled
 from reason.watch import Watch
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked, and how its answer is checked and shown."""
-
-    title: str
-    prompt: Prompt
-    fault: Callable[[str | None], str | None] | None = None
-    """What is wrong with an answer, None for a right one; None where nothing can check it."""
-    show: Callable[[str], str] = str
-    scorers: Mapping[str, Scorer] = field(default_factory=dict)
-
-
 async def ask(
-    question: Question,
-    controller: Controller,
+    turn: Turn,
     models: Mapping[str, Backend],
     output: Output,
     *,
-    budget: Budget,
     seed: int,
     record: Path | None = None,
 ) -> int:
     """Solve it, live on a terminal; the exit code: 0 for an answer, right or wrong, 1 for none."""
+    question, controller = turn.question, turn.controller
     watch = Watch()
     model = Path(models["policy"].info.model).name
     began = time.monotonic()
@@ -72,14 +56,14 @@ async def ask(
             controller,
             question.prompt,
             models,
-            budget=budget,
+            budget=turn.budget,
             sinks=sinks,
             scorers=question.scorers,
             seed=seed,
         )
         if isinstance(run.failure, UsageError):  # a mistake in the request, not of the run
             raise run.failure
-        ending = _ending(run, question)
+        ending = ending_of(run, question)
         watch.win(ending.thread, ending.found)
         if recorder:
             recorder(ending.note())
@@ -98,7 +82,8 @@ def kept(record: Path | None) -> str:
     return f"the run up to here is on record: reason replay {record}"
 
 
-def _ending(run: Trajectory, question: Question) -> Ending:
+def ending_of(run: Trajectory, question: Question) -> Ending:
+    """How it ended, its answer checked."""
     answer = run.result.answer if run.result else None
     fault = question.fault(answer) if question.fault else None
     return Ending(

@@ -56,30 +56,22 @@ def ask_command(asked: Ask, tables: Values) -> int:
     For example: reason ask "make 24 from 3 5 7 8". KEY=VALUE sets any option, and any field of
     the method or its budget: width=4 sampling.temperature=0.7 budget.critical_path=4k.
     """
-    from controllers.methods import fitted, method_named
-    from eval.asking import question_of
+    from controllers.methods import method_named
+    from eval.asking import prepared
     from reason.ask import ask, kept
     from reason.output import Output, check_writable
 
-    method, budget = method_of(Ask, tables, method_named(asked.controller), method_named)
+    method_of(Ask, tables, method_named(asked.controller), method_named)  # before models are loaded
     if not asked.problem.strip():
         raise UsageError('nothing was asked; for example: reason ask "make 24 from 3 5 7 8"')
     check_writable(asked.svg, asked.record)
     console = terminal()
     models = connected(asked.backend, tables, console)
-    info = models["policy"].info
 
     async def work() -> int:
-        question = question_of(asked.problem, info, models)
-        return await ask(
-            question,
-            fitted(method, tables, info, question.scorers),
-            models,
-            Output(console, asked.json, asked.svg),
-            budget=budget,
-            seed=asked.seed,
-            record=asked.record,
-        )
+        turn = prepared(asked.problem, tables, models, Ask)
+        output = Output(console, asked.json, asked.svg)
+        return await ask(turn, models, output, seed=asked.seed, record=asked.record)
 
     return run(work(), models, lambda: kept(asked.record))
 

@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 from reason import fanout
 from reason.backends.base import Backend
 from reason.backends.pool import Pool
+from reason.branches import Branches
 from reason.errors import BudgetExceeded, Unsupported, UsageError
 from reason.journal import Journal
 from reason.journal import Sink as Sink
 from reason.ledger import Budget
 from reason.sampling import Enough, Sampling, parallel
 from reason.steering import Steering
-from reason.types import Contexts, Finish, Layout, Prompt, SamplingParams, Segment, Thread
+from reason.types import Contexts, Finish, Layout, Prompt, Result, SamplingParams, Segment, Thread
 
 Scorer = Callable[[Thread, str | None], float | Awaitable[float]]
 """Rates a finished thread and the answer found in it; higher is better."""
@@ -50,6 +51,7 @@ class Engine:
         self.scorers = dict(scorers or {})
         self._steering = Steering(self.tree, self._journal.exceed)
         self._sampling = Sampling(self._backend, self._journal, self._steering, seed)
+        self.branches = Branches(self.close)
         self._above: Thread | None = None
 
     @property
@@ -151,10 +153,10 @@ class Engine:
         self._journal.noted(thread, name, value)
 
     def close(self, thread: Thread, finish: Finish | None = None, detail: str = "") -> None:
-        """End a thread and what is still open below it; without a reason given, each with that of
-        its last segment."""
+        """End a thread and what is still open below it, but for branches; without a reason given,
+        each with that of its last segment."""
         for each in reversed(list(self.tree.below(thread))):  # children before their parents
-            if each.finish is None:
+            if each.finish is None and each.id not in self.branches.open:
                 last = each.segments[-1].finish if each.segments else None
                 stopped: Finish | None = "cancelled" if self._steering.stopped(each) else None
                 self._journal.closed(each, stopped or finish or last or "eos", detail)
@@ -227,6 +229,29 @@ class Engine:
         """Go on under another budget."""
         self.ledger.budget = budget
         self._steering.limit(budget.seconds - self._journal.now())
+
+    def branch(
+        self, thread: Thread, hint: str, params: SamplingParams, kept: int | None = None
+    ) -> Thread:
+        """Go on beside the method from a point of a thread, open or ended: with `kept` of its
+        tokens and a hint. The run waits for it.
+
+        Raises as `fork` does, and Unsupported for a model of which a thread is a chat.
+        """
+        info = self._backend(thread.model).info
+        if not info.token_ids:
+            raise Unsupported(f"{info.model} answers chats: its threads cannot be gone on with")
+        made = self.fork(thread, kept)
+        if hint:
+            self.append(made, hint)
+        self.note(made, "hint", hint)
+        self.branches.add(made, lambda: self.generate(made, params))
+        return made
+
+    def pin(self, thread: Thread, answer: str) -> None:
+        """Let this be the run's answer, whatever the method finds; the last one counts."""
+        self.note(thread, "pinned", answer)
+        self.branches.pinned = Result(answer, thread.id, {"pinned": True})
 
     def timed(self) -> AbstractAsyncContextManager[asyncio.Timeout]:
         """In which the run takes place, so that it follows the budget's seconds."""

@@ -158,7 +158,8 @@ async def solve(
     """Run the method to its end, whatever that is; no thread is left open.
 
     Errors of the project's own become `Trajectory.error`. A cancellation closes every thread and
-    goes on up; a bug does too. `steer` is given the engine first, for `cancel` and `extend`.
+    goes on up; a bug does too. `steer` is given the engine first, for `cancel`, `extend`, `branch`
+    and `pin`; a pinned answer is the result, also of a run that failed or was stopped.
     """
     engine = Engine(backends, budget=budget, sinks=sinks, scorers=scorers, seed=seed)
     if steer:
@@ -171,6 +172,7 @@ async def solve(
             infos = {role: backend.info for role, backend in backends.items()}
             check_run(controller, infos, prompt)
             result = await controller(engine, prompt)
+            await engine.branches.over()
     except TimeoutError:
         ending = "budget" if deadline.expired() else "error"
         if not deadline.expired():
@@ -185,8 +187,11 @@ async def solve(
         ending, error = finish_of(bug), str(bug)
         raise
     finally:
+        await engine.branches.stop()
         if len(engine.tree):
             engine.close(engine.tree.root, ending, error or "")
+    if engine.branches.pinned:
+        result, error, failure = engine.branches.pinned, None, None
     limit = engine.exceeded.limit if engine.exceeded else None
     return Trajectory(
         described(controller), prompt, engine.tree, engine.ledger, result, error, failure, limit

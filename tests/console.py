@@ -10,14 +10,16 @@ from typing import Any
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from controllers.syntax import syntax_of
 from eval.countdown import Problem
 from eval.scorers import scorers_of
 from eval.tasks import countdown_item
-from reason.ask import Question, ask
+from reason.ask import ask
 from reason.backends.scripted import ScriptedBackend
 from reason.cli import app
 from reason.ledger import Budget
 from reason.output import Output
+from reason.question import Question, Turn
 from reason.replay import replay
 from reason.run import Controller
 from rl.model import export, new_model
@@ -48,7 +50,8 @@ def asked(controller: Controller, **options: Any) -> tuple[int, str]:
     output = Output(console, options.pop("json", False), options.pop("svg", None))
     backend: ScriptedBackend = options.pop("backend", None) or oracle()
     budget = options.pop("budget", Budget())
-    work = ask(QUESTION, controller, {"policy": backend}, output, budget=budget, seed=0, **options)
+    turn = Turn(QUESTION, controller, budget, syntax_of("countdown").answer)
+    work = ask(turn, {"policy": backend}, output, seed=0, **options)
     code = asyncio.run(work)
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()

@@ -176,5 +176,7 @@ def test_no_chains_are_refused(method: Callable[..., Controller]) -> None:
 def test_every_method_names_the_grammars_there_are(method: Any) -> None:
     wrong = type(method)(syntax="xml")
     done = run(wrong, ScriptedBackend(lambda context, params: ""))
-    assert done.error == "UsageError: no syntax is called 'xml'; there is: tags, countdown, lookup"
+    assert done.error == (
+        "UsageError: no syntax is called 'xml'; there is: tags, plain, countdown, lookup"
+    )
     assert run(AdaptiveParallel(syntax="xml"), lambda context, params: "").error == done.error
