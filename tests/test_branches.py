@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from reason.backends.base import Info
 from reason.backends.scripted import ScriptedBackend
 from reason.engine import Engine
 from reason.errors import Unsupported
@@ -119,12 +118,9 @@ async def test_a_pinned_answer_outlives_a_run_that_is_stopped() -> None:
 
 
 async def test_a_thread_that_is_a_chat_cannot_be_branched() -> None:
-    class Chat(ScriptedBackend):
-        @property
-        def info(self) -> Info:
-            return replace(super().info, token_ids=False)
-
-    run = Run(chains, Chat(script, chunk=1))
+    chat = ScriptedBackend(script, chunk=1)
+    chat.info = replace(chat.info, token_ids=False)
+    run = Run(chains, chat)
     task = asyncio.create_task(run.go())
     engine = await until_written(run, "0.1", 4)
     with pytest.raises(Unsupported, match="answers chats"):

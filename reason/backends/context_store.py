@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from reason.backends.hf_contexts import Layers
 from reason.errors import UsageError
@@ -60,14 +61,14 @@ class ContextStore:
         if not path.is_file():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                if fault := _fault(path, file.metadata() or {}):
-                    raise ValueError(fault)
-                count = int(file.metadata()["layers"])
-                return [
-                    (file.get_tensor(f"keys.{n}"), file.get_tensor(f"values.{n}"))
-                    for n in range(count)
-                ]
+            file = path.read_bytes()
+            about = _about(file)
+            if fault := _fault(path, about, file):
+                raise ValueError(fault)
+            tensors = load(file)
+            return [
+                (tensors[f"keys.{n}"], tensors[f"values.{n}"]) for n in range(int(about["layers"]))
+            ]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             warnings.warn(
                 f"the encoded context {path} is not used: {error}. `reason cache build` makes it "
@@ -108,17 +109,17 @@ class ContextStore:
         """What is there, in the order of the files' names."""
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
-                with safe_open(path, framework="pt") as file:
-                    about = file.metadata() or {}
+                file = path.read_bytes()
+                about = _about(file)
                 yield Entry(
                     path,
                     about.get("model", ""),
                     int(about.get("tokens", 0)),
                     int(about.get("prefix", 0)),
                     about.get("title", ""),
-                    _fault(path, about),
+                    _fault(path, about, file),
                 )
-            except (SafetensorError, OSError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 yield Entry(path, fault=f"damaged: {error}")
 
     def remove(self, keys: Sequence[str]) -> int:
@@ -145,23 +146,43 @@ def _plain(key: str) -> str:
     return key
 
 
-def _fault(path: Path, about: dict[str, str]) -> str:
+def _about(file: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises ValueError for any other."""
+    said = _header(file).get("__metadata__", {})
+    if not isinstance(said, dict):
+        raise ValueError("damaged: what it says of itself is no table")
+    return said
+
+
+def _header(file: bytes) -> dict[str, Any]:
+    """8 bytes of length, then a header in JSON."""
+    try:
+        (length,) = struct.unpack("<Q", file[:8])
+        header = json.loads(file[8 : 8 + length])
+    except (struct.error, RecursionError) as error:
+        raise ValueError(f"no safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError("no safetensors file: its header is no table")
+    return header
+
+
+def _fault(path: Path, about: dict[str, str], file: bytes) -> str:
     """Why a file is not to be used, from what it says of itself and from its bytes."""
     if about.get("format") != FORMAT:
         return f"no {FORMAT} file"
     if about.get("key") != path.stem:
         return f"holds another context: {about.get('key')}"
-    if about.get("digest") != _digest(path.read_bytes()):
+    if about.get("digest") != _digest(file):
         return "damaged: its bytes are not those that were written"
     return ""
 
 
 def _digest(file: bytes) -> str:
     """Of the tensors in a safetensors file, names and shapes included, but not what it says of
-    itself: 8 bytes of length, a header in JSON, and the data."""
-    (length,) = struct.unpack("<Q", file[:8])
-    header = json.loads(file[8 : 8 + length])
+    itself."""
+    header = _header(file)
     header.pop("__metadata__", None)
     digest = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=16)
-    digest.update(file[8 + length :])
+    (length,) = struct.unpack("<Q", file[:8])
+    digest.update(memoryview(file)[8 + length :])
     return digest.hexdigest()

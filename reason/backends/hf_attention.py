@@ -109,9 +109,10 @@ def attend(
         else:
             ks, vs = (x[run.slot : run.slot + 1, :, : run.length] for x in (keys, values))
         if run.beside or softcap is not None:
-            ks, vs = (x.expand(len(mine), -1, -1, -1) for x in (ks, vs))
+            if batch.exact:
+                ks, vs = (x.expand(len(mine), -1, -1, -1) for x in (ks, vs))
             if run.beside:
-                seen = run.beside.attend(layer, mine, ks, vs, mask, scale, softcap)
+                seen = run.beside.attend(layer, mine, ks, vs, mask, scale, softcap, batch.exact)
             else:
                 groups = mine.view(len(mine), ks.shape[1], -1, mine.shape[-1])
                 seen = with_lse(groups, ks, vs, mask, scale, softcap)[0].flatten(1, 2)

@@ -46,13 +46,15 @@ class Beside:
         mask: torch.Tensor,
         scale: float,
         softcap: float | None,
+        exact: bool,
     ) -> torch.Tensor:
         """Attention of query [n, heads, dim] to its own keys and values [n, groups, keys, dim],
-        with `mask` [n, keys] added to the logits, and to the contexts: [n, heads, dim]."""
+        with `mask` [n, keys] added to the logits, and to the contexts: [n, heads, dim]. If `exact`,
+        each row is computed as if it were alone."""
         n, heads, dim = query.shape
         grouped = query.view(n, key.shape[1], heads // key.shape[1], dim)
         rest = with_lse(grouped, key, value, mask, scale, softcap)
-        k, v = (t[None].expand(n, -1, -1, -1) for t in self.layers[layer])
+        k, v = (t[None].expand(n if exact else 1, -1, -1, -1) for t in self.layers[layer])
         contexts = with_lse(grouped, k, v, None, scale, softcap, self.temperature)
         return merged(contexts, rest, self.scale * self.temperature).reshape(n, heads, -1)
 

@@ -28,34 +28,27 @@ def with_lse(
     """Attention of query [n, groups, heads, dim] to key and value [n, groups, keys, dim], and the
     log-sum-exp [n, groups, heads] of its logits, in fp32.
 
-    A group is the query heads that share a head of keys. `mask` [n, keys] is added; each row of it
-    leaves a key. A soft-cap comes before the temperature, so that T = 1 is the model's own.
+    A group is the query heads that share a head of keys. Keys and values [1, groups, keys, dim] are
+    those of all rows, and are gone through once, in one product: then the bits of a row may depend
+    on how many there are. `mask` [n, keys] is added; each row of it leaves a key. A soft-cap comes
+    before the temperature, so that T = 1 is the model's own.
     """
-    if softcap is None and query.device.type == "cpu":
+    n, groups, heads, dim = query.shape
+    added = None if mask is None else mask[:, None, None]
+    folded = len(key) == 1 and n > 1
+    if folded:  # the rows as heads
+        query = query.transpose(0, 1).reshape(1, groups, n * heads, dim)
+        added = None if mask is None else mask.repeat_interleave(heads, 0)[None, None]
+    if softcap is None and query.device.type == "cpu" and value.shape[-1] == dim:
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query,
-            key,
-            value,
-            0.0,
-            False,
-            attn_mask=None if mask is None else mask[:, None, None],
-            scale=scale / temperature,
+            query, key, value, 0.0, False, attn_mask=added, scale=scale / temperature
         )
-        return out, lse
-    each = max(1, _MOST // (query.shape[1] * query.shape[2] * key.shape[2]))
-    parts = [
-        _plainly(
-            query[i : i + each],
-            key[i : i + each],
-            value[i : i + each],
-            None if mask is None else mask[i : i + each],
-            scale,
-            softcap,
-            temperature,
-        )
-        for i in range(0, len(query), each)
-    ]
-    return torch.cat([out for out, _ in parts]), torch.cat([lse for _, lse in parts])
+    else:
+        out, lse = _plainly(query, key, value, added, scale, softcap, temperature)
+    if folded:
+        out = out.view(groups, n, heads, -1).transpose(0, 1)
+        lse = lse.view(groups, n, heads).transpose(0, 1)
+    return out, lse
 
 
 def _plainly(
@@ -67,14 +60,22 @@ def _plainly(
     softcap: float | None,
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = query.float() @ key.float().transpose(-1, -2) * scale
-    if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
-    logits = logits / temperature
-    if mask is not None:
-        logits = logits + mask[:, None, None].float()
-    lse = logits.logsumexp(-1)
-    return ((logits - lse[..., None]).exp() @ value.float()).to(query.dtype), lse
+    """The same, score by score; of many, some heads at a time."""
+    keys, values = key.float().transpose(-1, -2), value.float()
+    each = max(1, _MOST // (query.shape[0] * query.shape[1] * key.shape[2]))
+    outs, lses = [], []
+    for start in range(0, query.shape[2], each):
+        logits = query[:, :, start : start + each].float() @ keys * scale
+        if softcap is not None:
+            logits = torch.tanh(logits / softcap) * softcap
+        logits = logits / temperature
+        if mask is not None:
+            of_head = mask.shape[2] > 1
+            logits = logits + (mask[:, :, start : start + each] if of_head else mask).float()
+        lse = logits.logsumexp(-1)
+        outs.append(((logits - lse[..., None]).exp() @ values).to(query.dtype))
+        lses.append(lse)
+    return torch.cat(outs, 2), torch.cat(lses, 2)
 
 
 def merged(

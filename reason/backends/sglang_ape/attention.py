@@ -2,8 +2,7 @@
 
 import torch
 
-MOST = 2**26
-"""Logits at once; more queries than that are taken in turns."""
+from reason.backends.parallel_attention import merged, with_lse
 
 
 def two_groups(
@@ -30,29 +29,17 @@ def two_groups(
     APE (Yang et al., ICLR 2025), equation 5 and appendix; S T is the factor of the paper's code.
     All in fp32: a log-sum-exp in bf16 is wrong by up to 13 % in the weights of 128K tokens.
     """
-    length, groups = k.shape[0], k.shape[1]
-    step = max(MOST // (length * q.shape[1]), 1)
-    keys, values = k.float().permute(1, 2, 0), v.float().transpose(0, 1)
+    length, groups, rows = k.shape[0], k.shape[1], q.shape[0]
+    # (n, heads, width) -> (n, KV heads, heads of each, width), and keys of all rows
+    queries = q.float().reshape(rows, groups, -1, q.shape[-1])
+    keys, values = (x.float().transpose(0, 1)[None] for x in (k, v))
     contexts = slice(prefix, end)
-    # Where in the sequence the keys of the second group stand.
+    # Where in the sequence the keys of the second group stand, and which of them come later.
     rest = torch.cat([torch.arange(prefix), torch.arange(end, length)]).to(k.device)
-    out = []
-    for start in range(0, q.shape[0], step):
-        some = q[start : start + step].float()
-        n = some.shape[0]
-        # (n, heads, width) -> (KV heads, queries of each, width)
-        grouped = some.reshape(n, groups, -1, some.shape[-1]).permute(1, 2, 0, 3).flatten(1, 2)
-        z = torch.matmul(grouped, keys) * scaling
-        if cap:
-            z = cap * torch.tanh(z / cap)
-        at = torch.arange(n, device=k.device) + (length - q.shape[0] + start)
-        hidden = rest[None, :] > at[:, None]
-        z_c, z_o = z[..., contexts] / temperature, z[..., rest]
-        z_o = z_o.masked_fill(hidden.repeat(z_o.shape[1] // n, 1), float("-inf"))
-        l_c, l_o = z_c.logsumexp(-1), z_o.logsumexp(-1)
-        w_c, w_o = torch.stack([l_c * (scale * temperature), l_o]).softmax(0)[..., None]
-        o_c = torch.matmul((z_c - l_c[..., None]).exp(), values[:, contexts])
-        o_o = torch.matmul((z_o - l_o[..., None]).exp(), values[:, rest])
-        merged = w_c * o_c + w_o * o_o
-        out.append(merged.reshape(q.shape[1], n, -1).transpose(0, 1))
-    return torch.cat(out)
+    at = torch.arange(length - rows, length, device=k.device)
+    later = torch.zeros(rows, len(rest), device=k.device)
+    later.masked_fill_(rest[None, :] > at[:, None], float("-inf"))
+    k_c, v_c = keys[:, :, contexts], values[:, :, contexts]
+    one = with_lse(queries, k_c, v_c, None, scaling, cap or None, temperature)
+    other = with_lse(queries, keys[:, :, rest], values[:, :, rest], later, scaling, cap or None)
+    return merged(one, other, scale * temperature).flatten(1, 2)
