@@ -68,6 +68,13 @@ async def tune_task(asked: Tune, method: Controller, model: Backend, console: Co
         markup=False,
         soft_wrap=True,
     )
+    if low <= found.plain <= high:
+        console.print(
+            "that is no better than T=S=1 as far as can be told: give more prompts (limit), or "
+            "more tokens of each",
+            style="yellow",
+            soft_wrap=True,
+        )
     console.print(
         f"{asked.out} and {picture}: give tuned={asked.out}", markup=False, soft_wrap=True
     )

@@ -445,6 +445,11 @@ def test_tuning_by_the_command_line(tmp_path: Path) -> None:
     assert "nats for a token from one sequence" in result.stdout
     found = Tuned.read(out)
     assert len(found.grid) == 4 and found.prompts == 3
+    low, high = found.interval
+    assert ("no better than T=S=1" in result.stdout) == (low <= found.plain <= high)
+    alone = reason("tune", "ape", "people4", *words, "temperatures=1", "scales=1")
+    assert "no better than T=S=1 as far as can be told" in alone.stdout
+    reason("tune", "ape", "people4", *words, *grid)
     assert out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     given = ["-c", "ape", "-b", f"hf:{lookup()}", f"tuned={out}", "most_divergence=1000", "--json"]
     done = reason("eval", "people4", "--limit", "2", *given, "--out", str(tmp_path / "e"))
