@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from reason.account import UNFINISHED, account, split_ending
+from reason.account import UNFINISHED, Ending, account, split_ending
 from reason.ledger import Ledger
 from reason.live import animates, play, showing
 from reason.output import Output
@@ -33,8 +33,16 @@ async def replay(path: Path, output: Output, speed: float) -> int:
         watch.win(ending.thread, ending.found)
         if ending is UNFINISHED:
             watch.cut()
-    result = Result(ending.answer, ending.thread) if ending.thread else None
-    spec = {"name": method}
-    run = Trajectory(spec, title, tree, ledger, result, ending.error, limit=ending.limit)
+    run = replayed(method, title, tree, ledger, ending)
     output.finish(picture, account(run, ending), tree=not live)
     return 0 if ending.answer is not None else 1
+
+
+def replayed(
+    method: str, title: str, tree: ThreadTree, ledger: Ledger, ending: Ending
+) -> Trajectory:
+    """The run that a recording adds up to."""
+    result = Result(ending.answer, ending.thread) if ending.thread else None
+    return Trajectory(
+        {"name": method}, title, tree, ledger, result, ending.error, None, ending.limit
+    )

@@ -1,0 +1,33 @@
+"""What a run says in the conversation."""
+
+import re
+
+from reason.account import Ending
+from reason.chat.texts import Texts
+
+_MARKS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<eos>|<end_of_turn>")
+"""Of a model's template, at the end of what it says."""
+
+
+def reply_of(ending: Ending, texts: Texts) -> str | None:
+    """The answer; where the thread that it came from said more after its thinking, all of that,
+    and that alone where no answer was found in it.
+
+    None where nothing was said, or only in a grammar for machines.
+    """
+    script = texts.scripts.get(ending.thread or "")
+    said = _said(script.last()) if script and script.pieces else ""
+    answer = ending.answer
+    if answer is None:
+        return said or None
+    if ending.found and ending.found in said and ending.found != answer:
+        return answer  # of a grammar that only machines read
+    if answer in said:
+        return said
+    return answer
+
+
+def _said(text: str) -> str:
+    """What stands behind the thinking, without the marks of templates and grammars."""
+    text = _MARKS.sub("", text.rpartition("</think>")[2]).strip()
+    return "" if re.search(r"<(ans|ret|go|spawn)>", text) else text
