@@ -18,7 +18,8 @@ from reason.backends.base import Info
 from reason.engine import Engine
 from reason.errors import UsageError
 from reason.run import WARNING
-from reason.types import Contexts, Prompt, Result, SamplingParams, check_attention
+from reason.tree import ThreadTree
+from reason.types import Contexts, Prompt, Result, SamplingParams, Thread, check_attention
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class ParallelEncoding:
             tuned = Tuned.read(Path(self.tuned))
             if models and "policy" in models:
                 tuned.check(models["policy"])
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The root does."""
+        return thread is tree.root
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

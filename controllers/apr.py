@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from controllers.grammar import Syntax, Task
 from controllers.syntax import syntax_of
 from reason.engine import Engine
+from reason.tree import ThreadTree
 from reason.types import Prompt, Result, SamplingParams, Thread
 
 
@@ -44,6 +45,10 @@ class AdaptiveParallel:
         for name in ("width", "rounds", "depth", "most"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The root and who goes on in its place do, around their blocks."""
+        return tree.trunk(thread)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

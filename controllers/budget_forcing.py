@@ -11,6 +11,7 @@ from typing import ClassVar
 from controllers.grammar import Syntax
 from controllers.syntax import syntax_of
 from reason.engine import Engine
+from reason.tree import ThreadTree
 from reason.types import Prompt, Result, SamplingParams, Thread
 
 
@@ -43,6 +44,10 @@ class BudgetForcing:
             raise ValueError(
                 f"at_least must be at_most={self.at_most} or less, got {self.at_least}"
             )
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The chain does, unless its end may be cut off again."""
+        return tree.trunk(thread) and not (self.at_least and self.waits)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

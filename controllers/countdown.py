@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from controllers.grammar import Task, ThreadFormat
 from reason.errors import UsageError
+from reason.question import Aside
 from reason.types import Contexts, Prompt
 
 _STEP = r"\d+ [-+*/] \d+ = \d+"
@@ -123,6 +124,10 @@ class CountdownSyntax:
     def more(self, thought: str) -> str | None:
         found = thought.rstrip().endswith("hit")  # then there is nothing left to look for
         return None if found else "wait"
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        return ()  # all but the answer is search
 
     @property
     def step_ends(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reason.question import Aside
 from reason.types import Contexts, Prompt
 
 
@@ -166,6 +167,11 @@ class Syntax(Protocol):
     def more(self, thought: str) -> str | None:
         """What to add to all of a thread up to the end of its thinking, for it to think on; None
         where there is nothing left to think about."""
+        ...
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        """What in a thread is not for the reader of its answer: thinking, blocks of threads."""
         ...
 
     @property

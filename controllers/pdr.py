@@ -11,9 +11,10 @@ from typing import ClassVar, Literal
 
 from controllers.attempt import Attempt, Attempting
 from controllers.grammar import Syntax
-from controllers.rounds import CALL, Rounds
+from controllers.rounds import CALL, Rounds, round_of
 from controllers.syntax import syntax_of
 from reason.engine import Engine
+from reason.tree import ThreadTree
 from reason.types import Prompt, Result, Thread
 
 Distiller = Literal["global_summary", "shared_top_k", "per_sample_top_k", "random_k"]
@@ -52,6 +53,10 @@ class ParallelDistillRefine(Attempting):
             syntax.choice("", [], 0)
         if self.chain and self.rounds:
             syntax.revisited("", [""])
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The attempt of the last round does."""
+        return round_of(tree, thread) == len(self.rounds)
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

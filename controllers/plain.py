@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from controllers.tags import TagSyntax
+from controllers.tags import THINKING, TagSyntax
+from reason.question import Aside
 from reason.types import Prompt
 
 
@@ -16,3 +17,7 @@ class PlainSyntax(TagSyntax):
 
     def answer(self, text: str) -> str | None:
         return self.solution(text)
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        return (THINKING,)

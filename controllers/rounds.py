@@ -11,6 +11,15 @@ CALL = "call"
 """The note that says of which round a call is, and whether an attempt or a distillation."""
 
 
+def round_of(tree: ThreadTree, thread: Thread) -> int | None:
+    """The round of which the thread is an attempt; None for any other thread."""
+    for note in reversed(tree.notes):
+        if note.name == CALL and note.thread == thread.id and note.value["kind"] == "attempt":
+            found: int = note.value["round"]
+            return found
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rounds:
     """Tokens in and out of calls (Madaan et al. 2025, section 2)."""

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from controllers.attempt import Attempting
 from controllers.grammar import Syntax
-from controllers.rounds import CALL, Rounds
+from controllers.rounds import CALL, Rounds, round_of
 from controllers.syntax import syntax_of
 from reason.engine import Engine
-from reason.types import Prompt, Result
+from reason.tree import ThreadTree
+from reason.types import Prompt, Result, Thread
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class SequentialRefine(Attempting):
             syntax.critique("", "")
         if self.chain and self.rounds:
             syntax.revisited("", [""])
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The last attempt does."""
+        return round_of(tree, thread) == self.rounds
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

@@ -6,7 +6,8 @@ from typing import ClassVar
 from controllers.inside import last_words
 from controllers.syntax import syntax_of
 from reason.engine import Engine
-from reason.types import Prompt, Result, SamplingParams
+from reason.tree import ThreadTree
+from reason.types import Prompt, Result, SamplingParams, Thread
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class Single:
     syntax: str = "tags"
     """Grammar of prompts and answers: tags, plain, countdown, lookup; commands take the model's."""
     sampling: SamplingParams = SamplingParams(temperature=0.0)
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The root does."""
+        return thread is tree.root
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

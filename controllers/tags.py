@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from controllers.grammar import Task, ThreadFormat
 from reason.answers import boxed
+from reason.question import Aside
 from reason.types import Contexts, Message, Prompt, spoken
 
 EARLIER = "Here are earlier attempts at this problem. Each may be right, partly right or wrong."
@@ -171,10 +172,20 @@ class TagSyntax:
         return "Wait" if "<think>" in thought else "\n\nWait"
 
     @property
+    def asides(self) -> tuple[Aside, ...]:
+        return (THINKING, *BLOCKS)
+
+    @property
     def step_ends(self) -> tuple[str, ...]:
         return ("\n\n",)
 
 
+THINKING = Aside("<think>", "</think>", thought=True)
+BLOCKS = (
+    Aside("<spawn>", "</spawn>"),
+    Aside("<join>", "</join>"),
+    Aside("<Parallel>", "</Parallel>"),
+)
 THREADS = ThreadFormat(
     header="\n<Thread>\n{number}:",
     between="\n",

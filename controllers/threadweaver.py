@@ -13,6 +13,7 @@ from controllers.grammar import ThreadFormat
 from controllers.syntax import syntax_of
 from controllers.weave_grammar import outlining, threading
 from reason.engine import Engine
+from reason.tree import ThreadTree
 from reason.types import Prompt, Result, SamplingParams, Segment, Thread
 
 
@@ -49,6 +50,10 @@ class ThreadWeaver:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be {least} or more, got {value}")
+
+    def speaks(self, tree: ThreadTree, thread: Thread) -> bool:
+        """The root does, around its blocks."""
+        return thread is tree.root
 
     async def __call__(self, engine: Engine, prompt: Prompt) -> Result:
         syntax = syntax_of(self.syntax)

@@ -38,7 +38,7 @@ def prepared(
     question = question_of(said, info, models)
     method = fitted(method, tables, info, question.scorers)
     syntax = syntax_of(getattr(method, "syntax", info.grammar or "tags"))
-    return Turn(question, method, budget, syntax.answer)
+    return Turn(question, method, budget, syntax.answer, syntax.asides)
 
 
 def question_of(

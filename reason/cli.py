@@ -1,10 +1,11 @@
 """The `reason` command. With its part for training, the only module of this package that knows the
 others."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from reason.config import Values, unknown_key
 from reason.errors import UsageError
 from reason.keys import Ask, Calibrate, Compare, Eval, Methods, Power, Replay, Report, Sweep
 from reason.options import command
+from reason.serve_keys import Serve
 from reason.session import connected, run, terminal
 from reason.settings import method_of
 
@@ -211,6 +213,26 @@ def calibrate_command(asked: Calibrate, tables: Values) -> int:
     console = terminal()
     models = connected(asked.backend, tables, console)
     return run(calibrating.go(models, console), models, lambda: "no score was kept")
+
+
+@command(app, "serve", Serve, "[NAME] [KEY=VALUE]", epilog=CONTROLLERS)
+def serve_command(asked: Serve, tables: Values) -> int:
+    """Serve a model and every method over OpenAI's API.
+
+    For example: reason serve -b sglang://localhost:30000, and then any client of OpenAI's with
+    model=MODEL+apr. NAME is what clients call the model; methods.apr.width=4 is a method's key.
+    """
+    from controllers.methods import METHODS, method_named
+    from eval.asking import Chosen, prepared
+    from reason.extras import extra
+
+    with extra("serve"):
+        from reason.serve.command import serve_command as serve
+
+    def check(name: str, knobs: Mapping[str, Any]) -> object:
+        return method_of(Chosen, dict(knobs), method_named(name), method_named)
+
+    return serve(asked, tables, prepared, tuple(METHODS), check)
 
 
 @command(app, "methods", Methods, "[NAME…]", toml=False)

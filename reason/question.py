@@ -11,6 +11,16 @@ from reason.run import Controller
 from reason.types import Message, Prompt
 
 
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What stands between two marks of a grammar."""
+
+    begin: str
+    end: str
+    thought: bool = False
+    """Thinking, with which a thread begins if it thinks at all; else a block of threads."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked, and how its answer is checked and shown."""
@@ -32,6 +42,8 @@ class Turn:
     budget: Budget
     answer: Callable[[str], str | None]
     """The answer in what a thread has written, as the method's grammar has it."""
+    asides: tuple[Aside, ...] = ()
+    """What in a thread is not for the reader of an answer."""
 
 
 Prepare = Callable[[str | Sequence[Message], Mapping[str, Any], Mapping[str, Backend]], Turn]

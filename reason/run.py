@@ -9,15 +9,15 @@ from reason.engine import Engine, Scorer, Sink
 from reason.errors import BudgetExceeded, ReasonError, UsageError, finish_of
 from reason.ledger import Budget, Ledger
 from reason.tree import ThreadTree
-from reason.types import Finish, Prompt, Result
+from reason.types import Finish, Prompt, Result, Thread
 
 
 class Controller(Protocol):
     """A method: a frozen dataclass whose fields are its knobs and whose call is the algorithm.
 
     One that not every model can serve has `needs`, too: see `check_needs`; one that needs more than
-    that has `admit`: see `check_run`. A field may be a method itself, which is called with
-    `engine.below(thread)`.
+    that has `admit`: see `check_run`; one whose answer can be read while it is written, `speaks`:
+    see `speaking`. A field may be a method itself, which is called with `engine.below(thread)`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -96,6 +96,12 @@ def check_run(
                 each.admit(models, prompt)
         except UsageError as error:
             raise UsageError(f"{at.removesuffix('.')}: {error}" if at else str(error)) from error
+
+
+def speaking(controller: Controller, tree: ThreadTree, thread: Thread) -> bool:
+    """Whether what the thread writes now is the answer of the run, as far as can be told before the
+    end: of methods that have `speaks(tree, thread)`, what that says."""
+    return hasattr(controller, "speaks") and bool(controller.speaks(tree, thread))
 
 
 WARNING = "warning"

@@ -92,6 +92,12 @@ class ThreadTree:
             yield top
             waiting += [self._threads[f"{top.id}.{i}"] for i in reversed(range(top.children))]
 
+    def trunk(self, thread: Thread) -> bool:
+        """Whether it is the root, or goes on in its place."""
+        while thread.parent and thread.continues:
+            thread = thread.parent
+        return thread.parent is None
+
     @property
     def root(self) -> Thread:
         return self._threads["0"]
