@@ -14,7 +14,7 @@ from reason.cli_train import train_app
 from reason.command import group, stoppable
 from reason.config import Values, unknown_key
 from reason.errors import UsageError
-from reason.keys import Ask, Calibrate, Compare, Eval, Methods, Power, Replay, Report, Sweep
+from reason.keys import Ask, Calibrate, Chat, Compare, Eval, Methods, Power, Replay, Report, Sweep
 from reason.options import command
 from reason.serve_keys import Serve
 from reason.session import connected, run, terminal
@@ -76,6 +76,27 @@ def ask_command(asked: Ask, tables: Values) -> int:
         return await ask(turn, models, output, seed=asked.seed, record=asked.record)
 
     return run(work(), models, lambda: kept(asked.record))
+
+
+@command(app, "chat", Chat, "[QUESTION] [KEY=VALUE]", epilog=CONTROLLERS)
+def chat_command(asked: Chat, tables: Values) -> int:
+    """Talk to a model while its threads are watched and steered.
+
+    For example: reason chat, or reason chat -b hf:NAME -c single. KEY=VALUE sets any field of the
+    method or its budget; /help lists commands and keys.
+    """
+    from controllers.methods import METHODS, method_named
+    from eval.asking import Chosen, prepared
+    from reason.chat.command import chat
+    from reason.chat.commands import Methods as Known
+    from reason.knobs import knobs_of
+
+    def check(settings: Mapping[str, Any]) -> object:
+        method = method_named(settings.get("controller", Chosen.controller))
+        return method_of(Chosen, dict(settings), method, method_named)
+
+    known = Known(tuple(METHODS), lambda name: tuple(knobs_of(method_named(name))), check)
+    return chat(asked, tables, prepared, known)
 
 
 @command(app, "replay", Replay, "[FILE] [KEY=VALUE]", toml=False)

@@ -77,6 +77,9 @@ TEACHER = option(
 FROM_EVAL = option(None, "Take the right runs of that evaluation of threadweaver", metavar="DIR")
 TRACES = option(None, "Folder of steps, examples and figures", metavar="DIR")
 CHAINS = option(16, "How many chains at the same time")
+PLAIN = option(False, "Lines in place of a screen: for screen readers; in pipes by itself")
+THEME = option("", "dark, light, or a theme of Textual's [as the terminal says]", metavar="NAME")
+CHATS = option(None, "Folder of recordings [~/.local/state/reason/chats/DATE]", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
 
@@ -91,6 +94,19 @@ class Ask:
     record: Path | None = RECORD
     svg: Path | None = SVG
     json: bool = JSON
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Keys of `reason chat`, beside those of the method and its budget."""
+
+    question: str = ""
+    controller: str = CONTROLLER
+    backend: str = BACKEND
+    seed: int = SEED
+    plain: bool = PLAIN
+    theme: str = THEME
+    folder: Path | None = CHATS
 
 
 @dataclass(frozen=True)

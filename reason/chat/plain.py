@@ -1,7 +1,6 @@
 """The chat as plain lines: for pipes, scripts and screen readers."""
 
 import asyncio
-import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,11 +80,12 @@ class Plain:
     live: bool = False
     code: int = 0
 
-    async def read(self, file: TextIO) -> int:
-        """All lines of the file; the exit code: 2 where one was a mistake, else 1 where a turn
-        found no answer."""
+    async def read(self, file: TextIO, first: str = "") -> int:
+        """The first line, if there is one, and all lines of the file; the exit code: 2 where one
+        was a mistake, else 1 where a turn found no answer."""
         lines: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
+        lines.put_nowait(first)
 
         def follow() -> None:
             for line in file:
@@ -171,8 +171,3 @@ class Story:
                 found.append(f"thread {name} {state}, {line.tokens:,} tokens{why}")
             self._states[name] = state
         return [self._who + line for line in found]
-
-
-def streams() -> tuple[TextIO, TextIO, TextIO]:
-    """What a chat in lines reads and writes."""
-    return sys.stdin, sys.stdout, sys.stderr

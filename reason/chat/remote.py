@@ -39,7 +39,8 @@ class RemoteHost:
             self.methods = tuple(str(each["id"]) for each in listed["data"])
         except (TypeError, KeyError):
             raise BackendError(f"{place} is no `reason serve`: it lists no models") from None
-        self.model, self.grammar, self.notes = place, "", ()
+        self.model, self.grammar = place, ""
+        self.notes: tuple[str, ...] = ()
 
     def job(self, messages: Sequence[Message], settings: Mapping[str, Any], seed: int) -> Job:
         told = {"controller": Ask.controller, **settings}

@@ -1,0 +1,106 @@
+"""`reason chat`: what it is given, on which screen it shows, and what it leaves."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from reason.backends.connect import Say
+from reason.chat.commands import Commands, Methods
+from reason.chat.history import History, state_folder
+from reason.chat.hosts import Host, connected
+from reason.chat.remote import SCHEME, RemoteHost
+from reason.chat.session import Session
+from reason.command import stoppable
+from reason.config import Values
+from reason.errors import UsageError
+from reason.extras import extra
+from reason.keys import Chat
+from reason.question import Prepare
+
+
+def chat(asked: Chat, tables: Values, prepare: Prepare, methods: Methods) -> int:
+    """Hold the chat; the exit code. Raises UsageError for settings that no turn could have."""
+    own = {field.name for field in fields(Chat)} | {"backends"}
+    settings = {name: value for name, value in tables.items() if name not in own}
+    settings["controller"] = asked.controller
+    methods.check(settings)
+    others = tables.get("backends", {})
+    if not isinstance(others, Mapping) or "policy" in others:
+        raise UsageError(f"backends has keys of its own: give backends.ROLE=SPEC, not {others!r}")
+    folder = asked.folder or state_folder() / "chats" / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    session = Session(None, settings, seed=asked.seed, folder=folder)
+    connect = partial(_connect, prepare=prepare, others=others)
+    commands = Commands(session, methods, connect)
+    # Textual draws on standard error.
+    seen = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    plain = asked.plain or not seen
+    with stoppable(lambda: kept(session)), asyncio.Runner() as runner:
+        talk = _plain if plain else _screen
+        return runner.run(talk(asked, commands, lambda: connect(asked.backend)))
+
+
+def kept(session: Session) -> str:
+    """Where the runs of a chat are recorded."""
+    paths = [run.path for each in session.exchanges for run in each.runs if run.path]
+    return f"recorded: reason replay {paths[-1]}" if paths else ""
+
+
+def _connect(
+    spec: str, *, prepare: Prepare, others: Mapping[str, Any], say: Say = lambda line: None
+) -> Host:
+    if spec.startswith(SCHEME):
+        return RemoteHost(spec, say)
+    return connected(spec, prepare, others, say)
+
+
+async def _plain(asked: Chat, commands: Commands, connect: Callable[[], Host]) -> int:
+    with extra("chat"):
+        from reason.chat.plain import Plain
+    session, live = commands.session, sys.stdout.isatty()
+    plain = Plain(commands, sys.stdout, sys.stderr, live)
+    task = asyncio.current_task()
+    assert task
+    for each in (signal.SIGHUP, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+    try:
+        async with session:
+            host = await asyncio.to_thread(connect)
+            await session.switch(host)
+            for note in host.notes:
+                print(note, file=sys.stderr)
+            if live:
+                from reason.chat.greeting import greeting
+
+                plain.say("\n".join(line for line in greeting(host) if line))
+            return await plain.read(sys.stdin, asked.question)
+    except asyncio.CancelledError:
+        if task.uncancel():  # Ctrl-C, which says itself what was kept
+            raise
+        return 128 + signal.SIGHUP
+    finally:
+        if session.exchanges:
+            print(kept(session), file=sys.stderr)
+
+
+async def _screen(asked: Chat, commands: Commands, connect: Callable[[], Host]) -> int:
+    with extra("chat"):
+        from reason.chat.app import ChatApp
+        from reason.chat.themes import theme_of
+    theme = theme_of(asked.theme, os.environ)
+    history = History(state_folder() / "history.jsonl")
+    app = ChatApp(commands, connect, history, theme, asked.question)
+    code = await app.run_async()
+    if app.hung_up:
+        with suppress(OSError):
+            print(kept(commands.session), file=sys.stderr)
+        return 128 + signal.SIGHUP
+    if commands.session.exchanges:
+        print(kept(commands.session))
+    return code or 0

@@ -1,0 +1,85 @@
+"""The line in which questions and commands are typed: history, completion, pasted lines."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.suggester import Suggester
+from textual.widgets import Input
+
+from reason.chat.history import History
+
+BREAK = "⏎"
+"""Stands for a line break of what was pasted."""
+
+
+class Completion(Suggester):
+    """What the line may become, by a function of it."""
+
+    def __init__(self, complete: Callable[[str], str | None]) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._complete = complete
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return self._complete(value)
+
+
+class PromptLine(Input):
+    """Up and down go through what was typed before; Tab, or right at the end, takes what is
+    suggested."""
+
+    DEFAULT_CSS = """
+    PromptLine { border: none; height: 1; padding: 0; }
+    PromptLine:focus { border: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "back", "Earlier", show=False),
+        Binding("down", "forward", "Later", show=False),
+        Binding("tab", "complete", "Complete", show=False),
+    ]
+
+    def __init__(self, history: History, complete: Callable[[str], str | None]) -> None:
+        super().__init__(
+            placeholder="ask, or /help",
+            id="prompt",
+            suggester=Completion(complete),
+            select_on_focus=False,
+        )
+        self.cursor_blink = False  # nothing is sent over a line that is idle
+        self._history = history
+        self._may_become = complete
+
+    @property
+    def typed(self) -> str:
+        """The line, with the line breaks that it stands for."""
+        return self.value.replace(BREAK, "\n")
+
+    def sent(self) -> None:
+        """Keep the line, and begin a new one."""
+        self._history.add(self.typed)
+        self.value = ""
+
+    def put(self, text: str) -> None:
+        """Put a text there to be edited."""
+        self.value = text.replace("\n", BREAK)
+        self.cursor_position = len(self.value)
+
+    def action_back(self) -> None:
+        self.put(self._history.back(self.typed))
+
+    def action_forward(self) -> None:
+        self.put(self._history.forward())
+
+    def action_complete(self) -> None:
+        found = self._may_become(self.value)
+        if found and self.cursor_at_end:
+            self.put(found)
+        else:
+            self.screen.focus_next()
+
+    def _on_paste(self, event: events.Paste) -> None:
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        self.replace(text.replace("\n", BREAK), *self.selection)
+        event.prevent_default()
+        event.stop()

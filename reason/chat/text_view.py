@@ -1,0 +1,153 @@
+"""The text of one thread as it is written, with a place in it to fork from."""
+
+from bisect import bisect_right
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from reason.chat.run import Run
+from reason.chat.wrap import Wrapped
+
+KINDS = {"prompt": "prompt", "injected": "injected", "sampled": "sampled", None: "decision"}
+
+
+class TextView(ScrollView, can_focus=True):
+    """Follows the end of the text until somebody moves in it, and again from End on."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "text--prompt", "text--injected", "text--sampled", "text--decision", "text--cursor",
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    TextView { border-top: solid $primary; height: 1fr; overflow-x: hidden; }
+    TextView:focus { border-top: heavy $accent; }
+    TextView > .text--prompt { color: $text-muted; }
+    TextView > .text--injected { color: $text-secondary; text-style: italic; }
+    TextView > .text--decision { color: $text-warning; }
+    TextView > .text--cursor { text-style: reverse; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "line(-1)", "Up", show=False),
+        Binding("down,j", "line(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "line(-1000000)", "Start", show=False),
+        Binding("left,h", "token(-1)", "Token back", show=False),
+        Binding("right,l", "token(1)", "Token on", show=False),
+        Binding("end,a", "follow", "Follow"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(id="text")
+        self.run: Run | None = None
+        self.thread = "0"
+        self.cursor: int | None = None
+        """A place in the text; None while the end is followed."""
+        self._wrapped = Wrapped(1)
+        self._kinds: list[str] = []
+        self._starts: list[int] = []
+        self._read = 0
+
+    def show(self, run: Run | None, thread: str) -> None:
+        """Another thread, from the end of its text on."""
+        if (run, thread) != (self.run, self.thread) or run is None:
+            self.run, self.thread, self.cursor = run, thread, None
+            self._again()
+        self.frame()
+
+    def on_resize(self) -> None:
+        self._again()
+        self.frame()
+
+    def frame(self) -> None:
+        """Take in what was written, and draw it."""
+        script = self.run.texts.scripts.get(self.thread) if self.run else None
+        pieces = script.pieces if script else []
+        if self._read < len(pieces):
+            for piece in pieces[self._read :]:
+                kind = KINDS[piece.origin]
+                if not self._kinds or self._kinds[-1] != kind:
+                    self._kinds.append(kind)
+                    self._starts.append(self._wrapped.length)
+                self._wrapped.feed(piece.text)
+            self._read = len(pieces)
+            self.virtual_size = Size(self.size.width, len(self._wrapped.rows))
+            if self.cursor is None:
+                self._bottom()
+        state = "follows" if self.cursor is None else f"at character {self.cursor:,}, End follows"
+        self.border_title = f"thread {self.thread} · {state}"
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        number, width = self.scroll_offset.y + y, self.size.width
+        rows, starts = self._wrapped.rows, self._wrapped.starts
+        if number >= len(rows):
+            return Strip.blank(width, self.rich_style)
+        row, at, parts = rows[number], starts[number], list[Segment]()
+        end = at + len(row)
+        while at < end:
+            kind = bisect_right(self._starts, at) - 1
+            until = self._starts[kind + 1] if kind + 1 < len(self._starts) else end
+            until = min(until, end)
+            style = self.get_component_rich_style(f"text--{self._kinds[kind]}")
+            parts.append(Segment(row[at - starts[number] : until - starts[number]], style))
+            at = until
+        strip = Strip(parts)
+        if self.cursor is not None and number == self._wrapped.row_of(self.cursor):
+            strip = self._marked(parts, self.cursor - starts[number])
+        return strip.adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
+
+    def _marked(self, parts: list[Segment], column: int) -> Strip:
+        """A row with the cursor in it, behind its end where the text is over."""
+        marked: list[Segment] = []
+        cursor, at = self.get_component_rich_style("text--cursor"), 0
+        for text, style, _ in (*parts, Segment(" ", self.rich_style)):
+            here = column - at
+            if 0 <= here < len(text) and style is not None:
+                marked.append(Segment(text[:here], style))
+                marked.append(Segment(text[here], style + cursor))
+                marked.append(Segment(text[here + 1 :], style))
+            else:
+                marked.append(Segment(text, style))
+            at += len(text)
+        return Strip(marked)
+
+    def action_line(self, by: int) -> None:
+        wrapped = self._wrapped
+        now = len(wrapped.rows) - 1 if self.cursor is None else wrapped.row_of(self.cursor)
+        row = min(max(now + by, 0), len(wrapped.rows) - 1)
+        self._move(wrapped.starts[row])
+
+    def action_page(self, by: int) -> None:
+        self.action_line(by * max(self.size.height - 1, 1))
+
+    def action_token(self, by: int) -> None:
+        script = self.run.texts.scripts.get(self.thread) if self.run else None
+        if script:
+            now = self._wrapped.length if self.cursor is None else self.cursor
+            self._move(script.step(now, by))
+
+    def action_follow(self) -> None:
+        self.cursor = None
+        self._bottom()
+        self.frame()
+
+    def _move(self, character: int) -> None:
+        self.cursor = character
+        row, top, height = self._wrapped.row_of(character), self.scroll_offset.y, self.size.height
+        if not top <= row < top + height:
+            target = row if row < top else row - height + 1
+            self.scroll_to(y=max(target, 0), animate=False, force=True)
+        self.frame()
+
+    def _bottom(self) -> None:
+        last = len(self._wrapped.rows) - self.size.height
+        self.scroll_to(y=max(last, 0), animate=False, force=True)
+
+    def _again(self) -> None:
+        self._wrapped = Wrapped(self.size.width - 1)
+        self._kinds, self._starts, self._read = [], [], 0
+        self.virtual_size = Size(self.size.width, 1)

@@ -1,0 +1,235 @@
+"""The live tree of a run: of all its rows only those on the screen are ever drawn."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from reason.chat.outline import FILTERS, Outline
+from reason.chat.run import Run
+from reason.chat.tree_row import Look, drawn
+from reason.watch import chain, clean
+
+
+class TreeView(ScrollView, can_focus=True):
+    """One run. Selects a thread by itself, the one on the critical path that writes, until somebody
+    moves."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "tree--dim", "tree--writing", "tree--done", "tree--cut", "tree--failed", "tree--critical",
+        "tree--winner", "tree--decision", "tree--selected",
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    TreeView { border-top: solid $primary; height: 1fr; overflow-x: hidden; }
+    TreeView:focus { border-top: heavy $accent; }
+    TreeView > .tree--dim { color: $text-muted; }
+    TreeView > .tree--writing { color: $text-primary; }
+    TreeView > .tree--done { color: $text-success; }
+    TreeView > .tree--cut { color: $text-warning; }
+    TreeView > .tree--failed { color: $text-error; text-style: bold; }
+    TreeView > .tree--critical { color: $text-accent; text-style: bold; }
+    TreeView > .tree--winner { color: $text-success; text-style: bold; }
+    TreeView > .tree--decision { color: $text-warning; }
+    TreeView > .tree--selected { background: $primary-muted; }
+    TreeView:focus > .tree--selected { background: $primary; color: $text; text-style: bold; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "move(-1000000)", "First", show=False),
+        Binding("end", "move(1000000)", "Last", show=False),
+        Binding("left,minus", "fold(True)", "Fold", show=False),
+        Binding("right,plus", "fold(False)", "Unfold", show=False),
+        Binding("space", "fold", "Fold"),
+        Binding("w", "winner", "Winner"),
+        Binding("n", "next('writing')", "Next writing"),
+        Binding("e", "next('failed')", "Next failed"),
+        Binding("o", "filter", "Only"),
+        Binding("d", "decisions", "Decisions", show=False),
+        Binding("a", "auto", "Auto", show=False),
+    ]
+
+    class Selected(Message):
+        """Another thread is selected."""
+
+        def __init__(self, view: "TreeView") -> None:
+            super().__init__()
+            self.view = view
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.outline = Outline(run)
+        self.selected = "0"
+        self.auto = True
+        self._critical: set[str] = set()
+        self._below: dict[str, int] = {}
+        self._tree = 8
+
+    def on_mount(self) -> None:
+        self.frame()
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.outline.rows))
+
+    def frame(self) -> None:
+        """Take in what happened, and draw it."""
+        run = self.run
+        run.timeline.measure(run.seconds)
+        self._critical = run.watch.critical()
+        self._below = run.timeline.below()
+        if self.outline.update(self._critical):
+            self._sized()
+        if self.auto:
+            self._follow()
+        self._titled()
+        self.refresh()
+
+    def _sized(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.outline.rows))
+        widest = max(
+            (len(row.branch) + len(row.line.id) + 2 + 4 * bool(row.folded)
+             for row in self.outline.rows if not row.decision), default=8,
+        )  # fmt: skip
+        self._tree = min(max(widest, 8), max(self.size.width // 3, 8))
+
+    def _follow(self) -> None:
+        """Select the thread that is the furthest and writes, once the one selected does not."""
+        watch, line = self.run.watch, self.run.watch.lines.get(self.selected)
+        if not self.run.running and watch.winners:
+            self._select(max(watch.winners, key=lambda name: watch.lines[name].clock))
+        elif line and not line.writing:
+            writing = [name for name in self._critical if watch.lines[name].writing]
+            if writing:
+                self._select(max(writing, key=lambda name: watch.lines[name].clock))
+
+    def _titled(self) -> None:
+        run, watch = self.run, self.run.watch
+        alive = f"{watch.alive}/{watch.threads}" if watch.alive else f"{watch.threads}"
+        seconds = run.seconds if run.running else watch.at or run.seconds
+        rate = watch.tokens / seconds if seconds > 0 else 0
+        facts = [f"{seconds:.1f} s", f"{watch.tokens:,} tok", f"{rate:,.0f} tok/s"]
+        facts += [f"{alive} threads", f"path {watch.clock():,}"]
+        only = f"only {self.outline.filter} · " if self.outline.filter else ""
+        while len(facts) > 1 and len(" · ".join(facts)) + len(run.method) + 6 > self.size.width:
+            facts.pop(2 if len(facts) > 3 else -1)
+        self.border_title = titled(f"{clean(run.method)} · {only}{' · '.join(facts)}")
+
+    def render_line(self, y: int) -> Strip:
+        number, width = self.scroll_offset.y + y, self.size.width
+        if number >= len(self.outline.rows):
+            return Strip.blank(width, self.rich_style)
+        row = self.outline.rows[number]
+        style = self.get_component_rich_style
+        look = Look(self._critical, self._below, self._tree, width, style, self.rich_style)
+        parts = drawn(self.run, row, look)
+        strip = Strip(parts).adjust_cell_length(width, self.rich_style)
+        strip = strip.apply_style(self.rich_style)
+        if not row.decision and row.line.id == self.selected:
+            strip = strip.apply_style(style("tree--selected"))
+        return strip
+
+    # Moving
+
+    def action_move(self, by: int) -> None:
+        rows = self.outline.rows
+        if not rows:
+            return
+        self.auto = False
+        at = self.outline.place(self.selected)
+        step = 1 if by > 0 else -1
+        at = min(max((0 if at is None else at) + by, 0), len(rows) - 1)
+        while rows[at].decision and 0 <= at + step < len(rows):
+            at += step
+        while rows[at].decision and at > 0:
+            at -= 1
+        self._select(rows[at].line.id)
+
+    def action_page(self, by: int) -> None:
+        self.action_move(by * max(self.size.height - 1, 1))
+
+    def action_fold(self, fold: bool | None = None) -> None:
+        line = self.run.watch.lines.get(self.selected)
+        if line is None:
+            return
+        self.auto = False
+        folded = self.outline.folded
+        has = any(not child.continues for child in line.children)
+        fold = line.id not in folded if fold is None else fold
+        if fold and (not has or line.id in folded) and line.parent:
+            self._select(line.parent.id)
+        elif fold and has:
+            folded.add(line.id)
+        else:
+            folded.discard(line.id)
+        self.frame()
+
+    def action_winner(self) -> None:
+        watch = self.run.watch
+        if watch.winners:
+            self.auto = False
+            ending = self.run.ending
+            thread = ending.thread if ending and ending.thread in watch.lines else None
+            last = list(chain(watch.lines[thread]))[-1].id if thread else min(watch.winners)
+            self._select(last)
+
+    def action_next(self, what: str) -> None:
+        rows = [row.line for row in self.outline.rows if not row.decision]
+        ids = [line.id for line in rows]
+        start = ids.index(self.selected) + 1 if self.selected in ids else 0
+        bad = ("failed", "cut", "stopped")
+        wanted = bad if what == "failed" else (what,)
+        for line in (*rows[start:], *rows[:start]):
+            if self.run.timeline.state(line) in wanted:
+                self.auto = False
+                self._select(line.id)
+                return
+
+    def action_filter(self) -> None:
+        now = self.outline.filter
+        at = FILTERS.index(now) + 1 if now in FILTERS else 0
+        self.only(FILTERS[at % len(FILTERS)])
+
+    def only(self, words: str) -> None:
+        """Show only what `Outline.filter` says."""
+        self.outline.filter = words
+        self.frame()
+        self._select(self.selected)
+
+    def go_to(self, thread: str) -> None:
+        """Select a thread, whatever hides it."""
+        self.auto = False
+        self.frame()
+        self._select(thread)
+
+    def action_decisions(self) -> None:
+        self.outline.decisions = not self.outline.decisions
+        self.frame()
+
+    def action_auto(self) -> None:
+        self.auto = True
+        self.frame()
+
+    def _select(self, thread: str) -> None:
+        if self.outline.place(thread) is None and not self.outline.filter:
+            self.outline.shown(thread)
+            self._sized()
+        at = self.outline.place(thread) or 0
+        top, height = self.scroll_offset.y, self.size.height
+        if not top <= at < top + height:
+            target = at - height + 1 if at >= top + height else at
+            self.scroll_to(y=max(target, 0), animate=False, force=True)
+        if thread != self.selected:
+            self.selected = thread
+            self.post_message(self.Selected(self))
+        self.refresh()
+
+
+def titled(text: str) -> str:
+    """A title in which nothing reads as markup."""
+    return text.replace("[", r"\[")
