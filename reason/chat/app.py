@@ -25,7 +25,7 @@ from reason.chat.hosts import Host
 from reason.chat.keyboard import KEYS
 from reason.chat.prompt_line import PromptLine
 from reason.chat.session import Exchange
-from reason.chat.steering_keys import SteeringKeys
+from reason.chat.steering_keys import STEERING, SteeringKeys
 from reason.chat.text_view import TextView
 from reason.chat.tree_view import TreeView
 from reason.errors import ReasonError
@@ -66,10 +66,11 @@ class ChatApp(SteeringKeys, App[int]):
     #line > PromptLine { width: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        *STEERING,
         Binding("escape", "stop", "Stop", priority=True),
         Binding("tab", "app.focus_next", "Next pane"),
         Binding("f1", "help", "Help"),
-        Binding("ctrl+q,ctrl+c", "leave", "Quit", priority=True),
+        Binding("ctrl+q,ctrl+c", "leave", "Quit", key_display="^q", priority=True),
     ]
 
     def __init__(

@@ -31,6 +31,16 @@ class Conversation(VerticalScroll, can_focus=True):
     Conversation MarkdownBlock { margin: 0 0 1 0; }
     """
 
+    def on_mount(self) -> None:
+        self._bottom = 0
+        self.watch(self, "virtual_size", self._grown, init=False)
+
+    def _grown(self) -> None:
+        """Stay at the end, unless somebody has scrolled back."""
+        before, self._bottom = self._bottom, self.max_scroll_y
+        if self.scroll_target_y >= before:
+            self.scroll_end(animate=False)
+
     def say(self, text: str, kind: str = "note") -> None:
         """Some lines, of a kind: user, note, error, warning, good."""
         if text:
@@ -73,4 +83,3 @@ class Conversation(VerticalScroll, can_focus=True):
 
     def _add(self, widget: Static | Markdown) -> None:
         self.mount(widget)
-        self.anchor()

@@ -21,7 +21,7 @@ class Asked(ModalScreen[str | None]):
         width: 80%; max-width: 90; height: auto; border: round $accent; padding: 0 1;
     }
     Asked Label { width: 1fr; }
-    Asked Input { border: none; height: 1; padding: 0; }
+    Asked Input, Asked Input:focus { border: none; height: 1; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Cancel", priority=True)]
 

@@ -13,13 +13,13 @@ def reply_of(ending: Ending, texts: Texts) -> str | None:
     """The answer; where the thread that it came from said more after its thinking, all of that,
     and that alone where no answer was found in it.
 
-    None where nothing was said, or only in a grammar for machines.
+    None where nothing was said, or only in a grammar for machines, and for a run that failed.
     """
     script = texts.scripts.get(ending.thread or "")
     said = _said(script.last()) if script and script.pieces else ""
     answer = ending.answer
     if answer is None:
-        return said or None
+        return None if ending.error else said or None
     if ending.found and ending.found in said and ending.found != answer:
         return answer  # of a grammar that only machines read
     if answer in said:

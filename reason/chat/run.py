@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ class Run:
             self._task.result()
         return self
 
+    async def idle(self) -> None:
+        """Wait for the end, that of branches made later included."""
+        await self.over()
+        if self._branching:
+            await asyncio.wait([self._branching])
+
     async def until(self, true: Callable[[Watch], bool]) -> None:
         """Wait until that holds of its threads, or it is over."""
         while not true(self.watch) and not self._task.done():
@@ -138,7 +145,11 @@ class Run:
     def _end(self, outcome: Outcome) -> None:
         self._ended = self.seconds
         self.ending, self.figures = outcome.ending, dict(outcome.figures)
-        self.watch.win(self.ending.thread, self.ending.found)
+        root = self.watch.lines.get("0")
+        if self.ending.answer is None and root and root.finish == "cancelled":
+            self.ending = replace(self.ending, error=STOPPED)
+        if self.ending.found is not None:
+            self.watch.win(self.ending.thread, self.ending.found)
         if cut_short(self.ending) or not outcome.figures:
             self.watch.cut()
         self._closed(self.ending)

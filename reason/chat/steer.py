@@ -118,7 +118,7 @@ class PlayedSteer:
         raise self._over()
 
     async def stop(self) -> None:
-        """Nothing is left to tell; whoever plays it stops."""
+        raise self._over()
 
     async def extend(self, limits: Mapping[str, Any]) -> None:
         raise self._over()

@@ -1,6 +1,6 @@
 """The keys that change a run: kill, fork, pin, budget, and reading one of its threads."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding, BindingType
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+STEERING: list[BindingType] = [
+    Binding("f", "fork", "Fork"),
+    Binding("x", "kill", "Kill"),
+    Binding("p", "pin", "Pin"),
+    Binding("b", "budget", "Budget"),
+    Binding("v", "read", "Read"),
+    Binding("enter", "cross", "Text", show=False),
+    Binding("slash", "find", "Find", show=False),
+    Binding("left_square_bracket", "turn(-1)", "Turn before", show=False),
+    Binding("right_square_bracket", "turn(1)", "Turn after", show=False),
+]
+"""The keys; Textual looks for them on the app itself."""
+
 
 class SteeringKeys(Base):
     """Of an app with a tree, a text and a conversation; for those two panes only."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "fork", "Fork"),
-        Binding("x", "kill", "Kill"),
-        Binding("p", "pin", "Pin"),
-        Binding("b", "budget", "Budget"),
-        Binding("v", "read", "Read"),
-        Binding("enter", "cross", "Text", show=False),
-        Binding("slash", "find", "Find", show=False),
-        Binding("left_square_bracket", "turn(-1)", "Turn before", show=False),
-        Binding("right_square_bracket", "turn(1)", "Turn after", show=False),
-    ]
     tree_view: TreeView | None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -83,6 +83,12 @@ class Timeline:
             entries.append(Decision(event.thread, name, value))
         self.version += 1
 
+    @property
+    def decisions(self) -> list[Decision]:
+        """All of them, thread by thread."""
+        entries = (entry for span in self.spans.values() for entry in span.entries)
+        return [entry for entry in entries if isinstance(entry, Decision)]
+
     def state(self, line: Line) -> State:
         """What a thread is doing, in a word."""
         if line.finish is None:
