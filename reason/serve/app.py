@@ -29,7 +29,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 def app_of(service: Service) -> Starlette:
     """An ASGI application that serves these models and methods."""
     began = int(time.time())
-    told = msgspec.json.encode(document())
+    told = msgspec.json.encode(document(list(service.served)))
 
     def card(name: str) -> dict[str, Any]:
         method = service.served[name]

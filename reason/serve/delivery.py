@@ -61,12 +61,12 @@ class Delivery:
                 self.service.runs.pop(job.id, None)
 
     async def _whole(self) -> None:
-        while not all(job.over for job in self.jobs):
+        while True:
+            self._check()
+            if all(job.over for job in self.jobs):
+                break
             await self.bell.anything.wait()
             self.bell.clear()
-            for job in self.jobs:
-                if job.fault and job.over:
-                    raise job.fault
         body = self.envelope.whole(self.jobs)
         await self._start(200, "application/json", {"content-length": str(len(body))})
         await self.send({"type": "http.response.body", "body": body})
@@ -105,10 +105,14 @@ class Delivery:
             except TimeoutError:
                 break
             self.bell.clear()
+        self._check()
+        self.bell.ring(True)
+
+    def _check(self) -> None:
+        """Raise the Fault of a run that came to nothing."""
         for job in self.jobs:
             if job.over and job.fault:
                 raise job.fault
-        self.bell.ring(True)
 
     async def _pause(self, sent: float) -> None:
         """Wait until there is something to send, and for reasoning until it is worth it."""

@@ -1,5 +1,6 @@
 """What the server says of itself to machines, as OpenAPI 3.1."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -51,11 +52,13 @@ _OBJECT = {"type": "object"}
 _JSON = "application/json"
 
 
-def document() -> dict[str, Any]:
-    """Every path, with what it takes and what it answers."""
+def document(models: Sequence[str]) -> dict[str, Any]:
+    """Every path, with what it takes and what it answers; `models` are what may be asked for."""
     (chat, text, steer), components = msgspec.json.schema_components(
         (ChatRequest, CompletionRequest, Steer), ref_template="#/components/schemas/{name}"
     )
+    for name in ("ChatRequest", "CompletionRequest"):
+        components[name]["properties"]["model"] = {"enum": list(models)}
     stream = {"text/event-stream": {"schema": {"type": "string"}}}
     answers = {"content": {_JSON: {"schema": _ANSWER}, **stream}}
     failed = (400, 401, 408, 413, 429, 500, 502, 503)

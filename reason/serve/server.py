@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,8 +39,10 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals go through the event loop, and no further."""
-        loop, heard = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        """Signals go through the event loop, and no further; only the main thread hears them."""
+        main = threading.current_thread() is threading.main_thread()
+        loop = asyncio.get_running_loop()
+        heard = (signal.SIGINT, signal.SIGTERM) if main else ()
         for each in heard:
             loop.add_signal_handler(each, self._stop, each)
         try:

@@ -51,8 +51,9 @@ class Service:
     @property
     def served(self) -> dict[str, str | None]:
         """Everything that may be asked for as a model, and the method it means."""
-        joined = {f"{self.model}+{method}": method for method in self.methods}
-        return {self.model: None, **joined, **{method: method for method in self.methods}}
+        name = self.model
+        joined = {f"{name}+{method}": method for method in self.methods}
+        return {name: None, **joined, **{method: method for method in self.methods}}
 
     def method_of(self, model: str) -> str | None:
         """The method that this name asks for, if it names one. Raises Fault for another model."""

@@ -83,19 +83,25 @@ class Transcript:
         thread = self._thread(event.thread)
         context = self.models[thread.model].info.context
         if thread.parent is None and len(event.ids) >= context:
-            self.fault = Fault(
-                400,
-                f"the prompt has {len(event.ids)} tokens, and the model's context is {context}; "
-                "shorten the messages",
-                param="messages",
-                code="context_length_exceeded",
-            )
+            self._too_long(len(event.ids), f", and the model's context is {context}")
             assert self.engine is not None
             self.engine.cancel(thread)
+
+    def _too_long(self, tokens: int, why: str) -> None:
+        self.fault = Fault(
+            400,
+            f"the prompt has {tokens} tokens{why}: it does not fit; shorten it",
+            param="messages",
+            code="context_length_exceeded",
+        )
 
     def _hear(self, event: Tokens) -> None:
         if event.origin == "sampled":
             (self.outbox.writing.discard if event.finish else self.outbox.writing.add)(event.thread)
+            # Asked, and nothing written: a server that has less room than it says.
+            refused = event.finish == "length" and event.prompt_tokens and not event.ids
+            if refused and event.thread == "0" and not self.total_tokens:
+                self._too_long(event.prompt_tokens, "")
         if event.text or event.ids:
             self._tell(event.thread, self._voice(event.thread).hear(event))
 
