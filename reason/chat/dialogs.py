@@ -32,7 +32,7 @@ class Asked(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label(Content(shown(self._question)))
-            yield Input(self._suggested)
+            yield Input(self._suggested, select_on_focus=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

@@ -1,6 +1,7 @@
 """Turns that run on `reason serve`: its events are folded here as if the run were here."""
 
 import json
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -11,13 +12,17 @@ from reason.account import Ending
 from reason.backends.connect import Say
 from reason.backends.http import Busy, Server
 from reason.chat.hosts import Job, Outcome
+from reason.config import build
 from reason.errors import BackendError, UsageError
 from reason.events import Event
 from reason.journal import Sink
 from reason.keys import Ask
+from reason.ledger import Budget
 from reason.types import Message
 
 SCHEME = "reason://"
+KEY = "REASON_API_KEY"
+"""The environment variable with the key of a server that asks for one."""
 SILENCE = 600.0
 """Seconds without a word from a run after which it is given up."""
 
@@ -33,7 +38,9 @@ class RemoteHost:
         if not (host and colon and port.isdigit()):
             raise UsageError(f"a server is written {SCHEME}HOST:PORT, got {spec!r}")
         say(f"connecting to {place}")
-        self._server = Server(f"http://{place}", timeout=SILENCE, patience=0)
+        key = os.environ.get(KEY)
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._server = Server(f"http://{place}", timeout=SILENCE, patience=0, headers=headers)
         listed = self._server.ask("/v1/models")
         try:
             self.methods = tuple(str(each["id"]) for each in listed["data"])
@@ -87,7 +94,8 @@ class RemoteSteer:
         await self._do("stop")
 
     async def extend(self, limits: Mapping[str, Any]) -> None:
-        await self._do("extend", budget=dict(limits))
+        read = build(Budget, limits, at="budget.")
+        await self._do("extend", budget={name: getattr(read, name) for name in limits})
 
     async def branch(self, thread: str, hint: str, kept: int | None = None) -> str:
         told = {} if kept is None else {"kept": kept}

@@ -70,7 +70,7 @@ class LocalSteer:
         engine.cancel(root)
 
     async def extend(self, limits: Mapping[str, Any]) -> None:
-        engine, root = self._found("0")
+        engine, root = self._going("0")
         engine.extend(build(Budget, limits, engine.ledger.budget, "budget."))
         engine.note(root, "budget", {name: str(value) for name, value in limits.items()})
 
@@ -82,7 +82,7 @@ class LocalSteer:
             raise UsageError(f"thread {thread} cannot be forked there: {error}") from error
 
     async def pin(self, thread: str, answer: str | None = None) -> str:
-        engine, found = self._found(thread)
+        engine, found = self._going(thread)
         answer = answer or self._answer(found.text)
         if not answer:
             raise UsageError(f"thread {thread} has written no answer yet: give one to pin")
@@ -97,6 +97,12 @@ class LocalSteer:
         """Wait for the branches that are still written once the run has ended."""
         if self._engine:
             await self._engine.branches.over()
+
+    def _going(self, thread: str) -> tuple[Engine, Thread]:
+        engine, found = self._found(thread)
+        if engine.tree.root.finish is not None:
+            raise UsageError("the run is over: its answer and its budget stay as they are")
+        return engine, found
 
     def _found(self, thread: str) -> tuple[Engine, Thread]:
         engine = self._engine

@@ -1,0 +1,298 @@
+"""The chat on a screen, driven by Textual's pilot: what is typed, and what stands there."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Markdown, Static
+
+from reason.chat.app import ChatApp
+from reason.chat.conversation import Conversation
+from reason.chat.dialogs import Asked, Read
+from reason.chat.history import History
+from reason.chat.prompt_line import PromptLine
+from reason.chat.text_view import TextView
+from reason.chat.tree_view import TreeView
+from tests.chatting import QUESTION, app, endless, general, until
+from tests.oracle import oracle
+
+SIZES = pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+
+
+def said(chat: ChatApp) -> str:
+    """All that stands in the conversation."""
+    parts = []
+    for widget in chat.query_one(Conversation).children:
+        parts.append(widget.source if isinstance(widget, Markdown) else str(widget.content))  # type: ignore[attr-defined]
+    return "\n".join(parts)
+
+
+def rows(chat: ChatApp, kind: type[TreeView] | type[TextView] = TreeView) -> list[str]:
+    """What a pane shows."""
+    view = chat.query(kind).first()
+    return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
+
+
+async def ask(chat: ChatApp, pilot: Pilot[int], text: str) -> None:
+    line = chat.query_one(PromptLine)
+    line.put(text)
+    line.focus()
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def ready(chat: ChatApp) -> None:
+    await until(lambda: chat.session.host is not None and chat.query_one(PromptLine).value)
+
+
+async def answered(chat: ChatApp, turns: int = 1) -> None:
+    await until(lambda: said(chat).count("on the critical path") >= turns)
+    await until(lambda: not chat.session.running)
+
+
+@SIZES
+async def test_it_starts_with_an_example_and_shows_tree_text_and_answer(
+    size: tuple[int, int],
+) -> None:
+    chat = app(controller="apr", width="4")
+    async with chat.run_test(size=size) as pilot:
+        await ready(chat)
+        assert "It plays Countdown and nothing else" in said(chat)
+        assert chat.query_one(PromptLine).value == QUESTION
+        await pilot.press("enter")
+        await answered(chat)
+        await pilot.pause(0.5)
+        assert "✓ verified" in said(chat) and f"> {QUESTION}" in said(chat)
+        shown = rows(chat)
+        assert "0 " in shown[0] and any("├─ ✓ 0.0" in row for row in shown)
+        assert sum("┃" in row for row in shown) > 1, "the critical path is marked"
+        assert any("★" in row for row in shown)
+        assert "<par>" in "".join(rows(chat, TextView)) or chat.tree_view.selected != "0"  # type: ignore[union-attr]
+        for pane in (Conversation, TreeView, TextView, PromptLine):
+            region = chat.query(pane).first().region
+            assert region.height > 0 and region.right <= size[0] and region.bottom < size[1]
+
+
+async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
+    backend = general(endless, delay=0.02)
+    chat = app(backend, controller="self_consistency", n="3")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: backend.running == 3)
+        await pilot.press("escape")
+        await until(lambda: not chat.session.running)
+        assert backend.running == 0
+        await until(lambda: "no answer: it was stopped" in said(chat))
+        await pilot.press("escape")
+        assert chat.focused is chat.query_one(PromptLine)
+
+
+async def test_threads_are_killed_forked_and_pinned_by_keys() -> None:
+    backend = general(endless, delay=0.02, chunk=2)
+    chat = app(backend, controller="self_consistency", n="3")
+    async with chat.run_test(size=(120, 40)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view and "0.2" in chat.tree_view.run.watch.lines)
+        view = chat.tree_view
+        assert view
+        lines = view.run.watch.lines
+        await until(lambda: lines["0.2"].tokens > 40)
+        view.focus()
+        view.go_to("0.0")
+        await pilot.press("x")
+        await until(lambda: lines["0.0"].finish == "cancelled")
+        await pilot.press("down")
+        assert view.selected == "0.1"
+        await pilot.press("enter")
+        assert isinstance(chat.focused, TextView)
+        await pilot.press("home", "right", "right", "right")
+        cursor = chat.focused.cursor
+        await pilot.press("f")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"more", "enter")
+        await until(lambda: "0.1.0" in lines)
+        script = view.run.texts.scripts["0.1.0"]
+        assert cursor and script.kept == view.run.texts.scripts["0.1"].cut_at(cursor)[0]
+        assert script.text.startswith("more") and view.selected == "0.1.0"
+        await pilot.press("b")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"1", "enter")
+        await until(lambda: view.run.ending)
+        assert view.run.ending and view.run.ending.limit == "total_tokens"
+        await pilot.press("x")
+        await until(lambda: "has ended" in said(chat))
+        decisions = {(each.thread, each.name) for each in view.run.timeline.decisions}
+        assert {("0", "budget"), ("0.1.0", "hint")} <= decisions
+
+
+async def test_letters_are_letters_in_the_line_and_a_pin_is_the_answer() -> None:
+    backend = general(endless, delay=0.02)
+    chat = app(backend, controller="single")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view)
+        chat.query_one(PromptLine).focus()
+        await pilot.press(*"xfpbv")
+        assert chat.query_one(PromptLine).value == "xfpbv"
+        assert not isinstance(chat.screen, Asked)
+        chat.tree_view.focus()  # type: ignore[union-attr]
+        await pilot.press("p")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"42", "enter")
+        await until(lambda: "pinned: 42" in said(chat))
+        await pilot.press("escape")
+        await answered(chat)
+        assert chat.session.exchanges[0].reply == "42"
+
+
+@SIZES
+async def test_two_methods_stand_side_by_side(size: tuple[int, int]) -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=size) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, f"/compare apr width=4 -- single -- {QUESTION}")
+        await answered(chat, 2)
+        one, other = (view.region for view in chat.query(TreeView))
+        wide = size[0] > 100
+        assert (one.y == other.y) is wide and (one.x == other.x) is not wide
+        assert "longest sequence" in said(chat)
+
+
+async def test_mistakes_are_said_and_nothing_is_lost() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        for wrong, message in {
+            "/method nosuch": "no method is called 'nosuch'",
+            "/method apr nosuch=1": "unknown key nosuch",
+            "/nosuch": "no command is called 'nosuch'",
+            "/model nosuch": "no backend is called 'nosuch'",
+            "/load /nowhere/x": "cannot read /nowhere/x",
+            "/budget total_tokens=-1": "total_tokens must be 0 or more",
+            "who are you?": "reads Countdown problems only",
+        }.items():
+            await ask(chat, pilot, wrong)
+            await until(lambda message=message: message in said(chat))
+        line = chat.query_one(PromptLine)
+        line.focus()
+        await pilot.press("up")
+        assert line.value == "who are you?"
+        assert chat.session.settings == {"controller": "apr"}
+        await ask(chat, pilot, QUESTION)
+        await answered(chat)
+
+
+async def test_another_model_is_connected_and_the_conversation_goes_on() -> None:
+    chat = app(controller="single")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, QUESTION)
+        await answered(chat)
+        await ask(chat, pilot, "/model other")
+        await until(lambda: "model: scripted" in said(chat))
+        await ask(chat, pilot, "how are you?")
+        await answered(chat, 2)
+        assert chat.session.exchanges[-1].reply == "fine"
+        told = [m["content"] for m in chat.session.messages() if m["role"] == "user"]
+        assert told == [QUESTION, "how are you?"]
+
+
+MATHS = r"""Since $\frac{a+b}{2}$ holds, \boxed{42}. [bold]not bold[/bold] \x1b]0;title\x07
+
+```python
+def f(x): return x**2  # $\alpha$
+```
+""".replace(r"\x1b", "\x1b").replace(r"\x07", "\x07")
+
+
+async def test_answers_are_read_with_formulas_and_cannot_inject_anything() -> None:
+    chat = app(general(lambda context, params: MATHS), controller="single")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "[red]why[/red]?\x1b[31m")
+        await answered(chat)
+        shown = said(chat)
+        assert "Since (a+b)/2 holds, 42." in shown and "# $\\alpha$" in shown
+        assert "[bold]not bold[/bold]" in shown and "> [red]why[/red]?␛[31m" in shown
+        await pilot.pause()
+        screen = "\n".join(
+            "".join(part.text for part in strip)
+            for strip in chat.screen._compositor.render_strips()
+        )
+        assert "\x1b" not in screen and "\x07" not in screen
+        chat.tree_view.focus()  # type: ignore[union-attr]
+        await pilot.press("v")
+        assert isinstance(chat.screen, Read)
+        await pilot.press("escape")
+
+
+async def test_history_and_completion() -> None:
+    history = History()
+    history.add("first")
+    chat = app(history=history, controller="apr")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        line = chat.query_one(PromptLine)
+        await pilot.press("up")
+        assert line.value == "first"
+        await pilot.press("down")
+        assert line.value == QUESTION
+        for typed, completed in {
+            "/me": "/method",
+            "/method thr": "/method threadweaver",
+            "/method apr wid": "/method apr width=",
+            "/budget crit": "/budget critical_path=",
+        }.items():
+            line.put(typed)
+            await pilot.press("tab")
+            assert line.value == completed
+        line.put("nothing of the kind")
+        await pilot.press("tab")
+        assert chat.focused is not line
+
+
+async def test_a_terminal_that_is_too_small_says_so() -> None:
+    chat = app()
+    async with chat.run_test(size=(39, 24)) as pilot:
+        await pilot.pause()
+        told = chat.query_one("#small", Static)
+        assert told.display and "39x24, 40x10 at least" in str(told.content)
+        await pilot.resize_terminal(80, 24)
+        await until(lambda: not told.display)
+        assert chat.query_one(Conversation).region.height > 10
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "textual-dark"])
+async def test_light_and_dark(theme: str) -> None:
+    chat = app(controller="apr")
+    chat._wanted = theme
+    async with chat.run_test(size=(80, 24)):
+        await ready(chat)
+        assert chat.theme == theme
+        colour = chat.screen.styles.background or chat.screen.background_colors[0]
+        assert (colour.brightness > 0.5) is (theme == "textual-light")
+
+
+async def test_saved_and_loaded_turns_can_be_looked_at(tmp_path: Path) -> None:
+    chat = app(oracle(), tmp_path, controller="apr", width="4")
+    file = tmp_path / "kept.jsonl"
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        for turn in (1, 2):
+            await ask(chat, pilot, QUESTION)
+            await answered(chat, turn)
+        await ask(chat, pilot, f"/save {file}")
+        await until(lambda: "saved to" in said(chat))
+        await ask(chat, pilot, f"/load {file}")
+        await until(lambda: "loaded 2 turns" in said(chat))
+        await until(
+            lambda: chat.tree_view and chat.tree_view.run is chat.session.exchanges[1].runs[0]
+        )
+        chat.tree_view.focus()  # type: ignore[union-attr]
+        await pilot.press("left_square_bracket")
+        await until(lambda: chat.tree_view.run is chat.session.exchanges[0].runs[0])  # type: ignore[union-attr]
+        await ask(chat, pilot, f"/replay {tmp_path / 'turn-1.jsonl'} speed=0")
+        await answered(chat, 3)
