@@ -48,6 +48,7 @@ KEYS = [
 
 COMMANDS = [
     ["ask"],
+    ["chat"],
     ["replay"],
     ["eval"],
     ["sweep"],
@@ -55,6 +56,7 @@ COMMANDS = [
     ["compare"],
     ["calibrate"],
     ["power"],
+    ["serve"],
     ["methods"],
     ["train", "sft"],
     ["train", "grpo"],
