@@ -67,7 +67,12 @@ async def test_it_starts_with_an_example_and_shows_tree_text_and_answer(
         assert "0 " in shown[0] and any("├─ ✓ 0.0" in row for row in shown)
         assert sum("┃" in row for row in shown) > 1, "the critical path is marked"
         assert any("★" in row for row in shown)
-        assert "<par>" in "".join(rows(chat, TextView)) or chat.tree_view.selected != "0"  # type: ignore[union-attr]
+        view = chat.tree_view
+        assert view
+        view.go_to("0.0")
+        grounds = [view.render_line(y)._segments[0].style.bgcolor for y in range(3)]  # type: ignore[union-attr]
+        assert grounds[0] == grounds[2] != grounds[1], "the selected row stands out"
+        await until(lambda: "<sub>" in "".join(rows(chat, TextView)))
         for pane in (Conversation, TreeView, TextView, PromptLine):
             region = chat.query(pane).first().region
             assert region.height > 0 and region.right <= size[0] and region.bottom < size[1]

@@ -1,4 +1,4 @@
-"""What a chat is made of: texts and their tokens, decisions, rows, formulas, history, completion."""
+"""What a chat is made of: texts and tokens, decisions, rows, formulas, history, completion."""
 
 from pathlib import Path
 
@@ -112,7 +112,8 @@ EVENTS: list[Event] = [
 def drawn(outline: Outline) -> list[str]:
     outline.update(outline.run.watch.critical())
     return [
-        row.branch + (f"◆ {row.decision.name} {row.decision.value}" if row.decision else row.line.id)
+        row.branch
+        + (f"◆ {row.decision.name} {row.decision.value}" if row.decision else row.line.id)
         + (f" +{row.folded}" if row.folded else "")
         for row in outline.rows
     ]  # fmt: skip
@@ -153,7 +154,7 @@ READ = {
     "it costs $5 and $6, 50% off": "it costs $5 and $6, 50% off",
     "`$\\frac{1}{2}$` and ```\n$x$\n```": "`$\\frac{1}{2}$` and ```\n$x$\n```",
     r"broken \frac{1}{ and \boxed{": r"broken \frac{1}{ and \boxed{",
-    r"$50\%$ of $\mathbb{R}$": "50% of ℝ",
+    r"$50\%$ of $\pi$": "50% of π",
 }
 
 
@@ -182,6 +183,7 @@ def test_a_reply_is_all_that_was_said_after_the_thinking() -> None:
     assert reply("hello", answer=None) == "hello"
     assert reply("<ans> 8 - 5 = 3 <eos>", answer="8 - 5", found="8 - 5 = 3") == "8 - 5"
     assert reply("half a wo", answer=None, error="stopped") is None
+    assert reply("half a wo", answer=None, limit="total_tokens") is None
     assert reply("something else", answer="42", found="42") == "42"
 
 

@@ -49,6 +49,8 @@ class Job:
     work: Callable[[Sink], Awaitable[Outcome]]
     more: Callable[[], Awaitable[None]] | None = None
     """Waits for what was branched off after its end."""
+    grammar: str = ""
+    """Of its model, as `Host` has it."""
 
 
 class Host(Protocol):
@@ -103,7 +105,14 @@ class LocalHost:
 
         header = {"controller": described(controller), "seed": seed}
         return Job(
-            question.title, titled(controller), self.model, header, steer, work, steer.branches_over
+            question.title,
+            titled(controller),
+            self.model,
+            header,
+            steer,
+            work,
+            steer.branches_over,
+            self.grammar,
         )
 
     async def close(self) -> None:

@@ -17,6 +17,8 @@ _SUPER = dict(zip("0123456789+-=()niabcdefghjklmoprstuvwxyz",
                   "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱᵃᵇᶜᵈᵉᶠᵍʰʲᵏˡᵐᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))  # fmt: skip
 _SUB = dict(zip("0123456789+-=()aeoxhklmnpstijruv",
                 "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₒₓₕₖₗₘₙₚₛₜᵢⱼᵣᵤᵥ", strict=True))  # fmt: skip
+_RELATION = re.compile(r"(\\(?:leq?|geq?|neq?|approx|equiv|sim|to|in|cdot|times|pm|mid|lor|land)) ")
+"""The space behind which is no end of a command."""
 _SCRIPT = re.compile(r"([\^_])(\{[^{}]*\}|\\?[A-Za-z]+(?![A-Za-z])|.)", re.S)
 logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)  # a terminal is no place for its words
 _READER = LatexNodes2Text(math_mode="text", strict_latex_spaces=False)
@@ -83,6 +85,7 @@ def formula(latex: str) -> str:
     source = re.sub(r"\\sqrt\s*\[(\w)\]", lambda m: _SUPER.get(m[1], m[1]) + r"\sqrt", source)
     source = re.sub(r"\\frac\s*\{([^{}]*[+\- ][^{}]*)\}\s*(?=\{)", r"\\frac{(\1)}", source)
     source = re.sub(r"(\\frac\s*\{[^{}]*\}\s*)\{([^{}]*[+\- *][^{}]*)\}", r"\1{(\2)}", source)
+    source = _RELATION.sub(r"\1{} ", source)
     source = re.sub(r"(?<!\\)%", r"\\%", source)
     try:
         text = _READER.latex_to_text(_SCRIPT.sub(_script, source))

@@ -9,17 +9,18 @@ _MARKS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<eos>|<end_of_turn>")
 """Of a model's template, at the end of what it says."""
 
 
-def reply_of(ending: Ending, texts: Texts) -> str | None:
+def reply_of(ending: Ending, texts: Texts, grammar: str = "") -> str | None:
     """The answer; where the thread that it came from said more after its thinking, all of that,
     and that alone where no answer was found in it.
 
-    None where nothing was said, or only in a grammar for machines, and for a run that failed.
+    None where nothing was said, or only in a `grammar` for machines, and for a run that failed or
+    was cut by its budget.
     """
     script = texts.scripts.get(ending.thread or "")
     said = _said(script.last()) if script and script.pieces else ""
     answer = ending.answer
     if answer is None:
-        return None if ending.error else said or None
+        return None if grammar or ending.error or ending.limit else said or None
     if ending.found and ending.found in said and ending.found != answer:
         return answer  # of a grammar that only machines read
     if answer in said:

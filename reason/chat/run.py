@@ -76,7 +76,7 @@ class Run:
     @property
     def reply(self) -> str | None:
         """What it says in the conversation; None where it found no answer."""
-        return reply_of(self.ending, self.texts) if self.ending else None
+        return reply_of(self.ending, self.texts, self.job.grammar) if self.ending else None
 
     @property
     def events(self) -> list[Event]:

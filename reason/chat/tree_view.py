@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -34,7 +36,7 @@ class TreeView(ScrollView, can_focus=True):
     TreeView > .tree--winner { color: $text-success; text-style: bold; }
     TreeView > .tree--decision { color: $text-warning; }
     TreeView > .tree--selected { background: $primary-muted; }
-    TreeView:focus > .tree--selected { background: $primary; color: $text; text-style: bold; }
+    TreeView:focus > .tree--selected { background: $primary 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -102,7 +104,7 @@ class TreeView(ScrollView, can_focus=True):
         """Select the thread that is the furthest and writes, once the one selected does not."""
         watch, line = self.run.watch, self.run.watch.lines.get(self.selected)
         if not self.run.running and watch.winners:
-            self._select(max(watch.winners, key=lambda name: watch.lines[name].clock))
+            self._select(self._winner())
         elif line and not line.writing:
             writing = [name for name in self._critical if watch.lines[name].writing]
             if writing:
@@ -131,7 +133,10 @@ class TreeView(ScrollView, can_focus=True):
         strip = Strip(parts).adjust_cell_length(width, self.rich_style)
         strip = strip.apply_style(self.rich_style)
         if not row.decision and row.line.id == self.selected:
-            strip = strip.apply_style(style("tree--selected"))
+            chosen = Style(bgcolor=style("tree--selected").bgcolor)
+            strip = Strip(
+                [Segment(text, (own or chosen) + chosen) for text, own, _ in strip], width
+            )
         return strip
 
     # Moving
@@ -170,13 +175,15 @@ class TreeView(ScrollView, can_focus=True):
         self.frame()
 
     def action_winner(self) -> None:
-        watch = self.run.watch
-        if watch.winners:
+        if self.run.watch.winners:
             self.auto = False
-            ending = self.run.ending
-            thread = ending.thread if ending and ending.thread in watch.lines else None
-            last = list(chain(watch.lines[thread]))[-1].id if thread else min(watch.winners)
-            self._select(last)
+            self._select(self._winner())
+
+    def _winner(self) -> str:
+        """The thread with the answer, or the last that went on in its place."""
+        watch, ending = self.run.watch, self.run.ending
+        found = ending.thread if ending and ending.thread in watch.lines else None
+        return list(chain(watch.lines[found or min(watch.winners)]))[-1].id
 
     def action_next(self, what: str) -> None:
         rows = [row.line for row in self.outline.rows if not row.decision]
