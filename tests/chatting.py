@@ -5,15 +5,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from textual.pilot import Pilot
+from textual.widgets import Markdown
+
 from controllers.methods import METHODS, method_named
 from eval.asking import Chosen, prepared
 from reason.backends.base import Backend
 from reason.backends.scripted import Script, ScriptedBackend
 from reason.chat.app import ChatApp
 from reason.chat.commands import Commands, Methods
+from reason.chat.conversation import Conversation
 from reason.chat.history import History
 from reason.chat.hosts import Host, LocalHost
+from reason.chat.prompt_line import PromptLine
 from reason.chat.session import Session
+from reason.chat.text_view import TextView
+from reason.chat.tree_view import TreeView
 from reason.errors import UsageError
 from reason.knobs import knobs_of
 from reason.settings import method_of
@@ -76,3 +83,34 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.01)
+
+
+def said(chat: ChatApp) -> str:
+    """All that stands in the conversation."""
+    parts = []
+    for widget in chat.query_one(Conversation).children:
+        parts.append(widget.source if isinstance(widget, Markdown) else str(widget.content))  # type: ignore[attr-defined]
+    return "\n".join(parts)
+
+
+def rows(chat: ChatApp, kind: type[TreeView] | type[TextView] = TreeView) -> list[str]:
+    """What a pane shows."""
+    view = chat.query(kind).first()
+    return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
+
+
+async def ask(chat: ChatApp, pilot: Pilot[int], text: str) -> None:
+    line = chat.query_one(PromptLine)
+    line.put(text)
+    line.focus()
+    await pilot.press("enter")
+    await pilot.pause()
+
+
+async def ready(chat: ChatApp) -> None:
+    await until(lambda: chat.session.host is not None and chat.query_one(PromptLine).value)
+
+
+async def answered(chat: ChatApp, turns: int = 1) -> None:
+    await until(lambda: said(chat).count("on the critical path") >= turns)
+    await until(lambda: not chat.session.running)

@@ -3,51 +3,18 @@
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
-from reason.chat.app import ChatApp
 from reason.chat.conversation import Conversation
-from reason.chat.dialogs import Asked, Read
+from reason.chat.dialogs import Read
 from reason.chat.history import History
 from reason.chat.prompt_line import PromptLine
 from reason.chat.text_view import TextView
 from reason.chat.tree_view import TreeView
-from tests.chatting import QUESTION, app, endless, general, until
+from tests.chatting import QUESTION, answered, app, ask, general, ready, rows, said, until
 from tests.oracle import oracle
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (200, 60)])
-
-
-def said(chat: ChatApp) -> str:
-    """All that stands in the conversation."""
-    parts = []
-    for widget in chat.query_one(Conversation).children:
-        parts.append(widget.source if isinstance(widget, Markdown) else str(widget.content))  # type: ignore[attr-defined]
-    return "\n".join(parts)
-
-
-def rows(chat: ChatApp, kind: type[TreeView] | type[TextView] = TreeView) -> list[str]:
-    """What a pane shows."""
-    view = chat.query(kind).first()
-    return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
-
-
-async def ask(chat: ChatApp, pilot: Pilot[int], text: str) -> None:
-    line = chat.query_one(PromptLine)
-    line.put(text)
-    line.focus()
-    await pilot.press("enter")
-    await pilot.pause()
-
-
-async def ready(chat: ChatApp) -> None:
-    await until(lambda: chat.session.host is not None and chat.query_one(PromptLine).value)
-
-
-async def answered(chat: ChatApp, turns: int = 1) -> None:
-    await until(lambda: said(chat).count("on the critical path") >= turns)
-    await until(lambda: not chat.session.running)
 
 
 @SIZES
@@ -76,81 +43,6 @@ async def test_it_starts_with_an_example_and_shows_tree_text_and_answer(
         for pane in (Conversation, TreeView, TextView, PromptLine):
             region = chat.query(pane).first().region
             assert region.height > 0 and region.right <= size[0] and region.bottom < size[1]
-
-
-async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
-    backend = general(endless, delay=0.02)
-    chat = app(backend, controller="self_consistency", n="3")
-    async with chat.run_test(size=(80, 24)) as pilot:
-        await until(lambda: chat.session.host)
-        await ask(chat, pilot, "go on")
-        await until(lambda: backend.running == 3)
-        await pilot.press("escape")
-        await until(lambda: not chat.session.running)
-        assert backend.running == 0
-        await until(lambda: "no answer: it was stopped" in said(chat))
-        await pilot.press("escape")
-        assert chat.focused is chat.query_one(PromptLine)
-
-
-async def test_threads_are_killed_forked_and_pinned_by_keys() -> None:
-    backend = general(endless, delay=0.02, chunk=2)
-    chat = app(backend, controller="self_consistency", n="3")
-    async with chat.run_test(size=(120, 40)) as pilot:
-        await until(lambda: chat.session.host)
-        await ask(chat, pilot, "go on")
-        await until(lambda: chat.tree_view and "0.2" in chat.tree_view.run.watch.lines)
-        view = chat.tree_view
-        assert view
-        lines = view.run.watch.lines
-        await until(lambda: lines["0.2"].tokens > 40)
-        view.focus()
-        view.go_to("0.0")
-        await pilot.press("x")
-        await until(lambda: lines["0.0"].finish == "cancelled")
-        await pilot.press("down")
-        assert view.selected == "0.1"
-        await pilot.press("enter")
-        assert isinstance(chat.focused, TextView)
-        await pilot.press("home", "right", "right", "right")
-        cursor = chat.focused.cursor
-        await pilot.press("f")
-        await until(lambda: isinstance(chat.screen, Asked))
-        await pilot.press(*"more", "enter")
-        await until(lambda: "0.1.0" in lines)
-        script = view.run.texts.scripts["0.1.0"]
-        assert cursor and script.kept == view.run.texts.scripts["0.1"].cut_at(cursor)[0]
-        assert script.text.startswith("more") and view.selected == "0.1.0"
-        await pilot.press("b")
-        await until(lambda: isinstance(chat.screen, Asked))
-        await pilot.press(*"1", "enter")
-        await until(lambda: view.run.ending)
-        assert view.run.ending and view.run.ending.limit == "total_tokens"
-        await pilot.press("x")
-        await until(lambda: "has ended" in said(chat))
-        decisions = {(each.thread, each.name) for each in view.run.timeline.decisions}
-        assert {("0", "budget"), ("0.1.0", "hint")} <= decisions
-
-
-async def test_letters_are_letters_in_the_line_and_a_pin_is_the_answer() -> None:
-    backend = general(endless, delay=0.02)
-    chat = app(backend, controller="single")
-    async with chat.run_test(size=(80, 24)) as pilot:
-        await until(lambda: chat.session.host)
-        await ask(chat, pilot, "go on")
-        await until(lambda: chat.tree_view)
-        chat.query_one(PromptLine).focus()
-        await pilot.press(*"xfpbv")
-        assert chat.query_one(PromptLine).value == "xfpbv"
-        assert not isinstance(chat.screen, Asked)
-        chat.tree_view.focus()  # type: ignore[union-attr]
-        await pilot.press("p")
-        await until(lambda: isinstance(chat.screen, Asked))
-        await pilot.press(*"42", "enter")
-        await until(lambda: "pinned: 42" in said(chat))
-        await pilot.press("escape")
-        await answered(chat)
-        assert chat.session.exchanges[0].reply == "42"
 
 
 @SIZES

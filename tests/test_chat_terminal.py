@@ -46,7 +46,8 @@ def test_a_conversation_from_the_first_key_to_the_last(
         }.items():
             opened.type(key.strip())
             opened.wait(shown)
-        opened.type("Escape")
+        opened.type("Escape")  # what follows it at once would be one key with it
+        opened.wait(true=lambda screen: "end Follow" not in screen)
         opened.write("/budget total_tokens=60")
         opened.type("Enter")
         opened.wait("budget.total_tokens=60")
@@ -61,6 +62,7 @@ def test_a_conversation_from_the_first_key_to_the_last(
         opened.type("F1")
         opened.wait("╭─ help", "previous pane")
         opened.type("Escape")
+        opened.wait(true=lambda screen: "╭─ help" not in screen)
         opened.type("C-q")
         screen = opened.wait("EXIT 0", "recorded: reason replay")
     (folder,) = (tmp_path / "reason" / "chats").iterdir()

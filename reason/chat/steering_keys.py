@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
 
 from reason.chat.conversation import Conversation
 from reason.chat.dialogs import Asked, Read
@@ -41,7 +42,10 @@ class SteeringKeys(Base):
     tree_view: TreeView | None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Letters are keys in the panes of threads, and letters elsewhere."""
+        """Letters are keys in the panes of threads, and letters elsewhere; Escape leaves a small
+        window first."""
+        if action == "stop":
+            return not isinstance(self.screen, ModalScreen)
         if action in ("fork", "kill", "pin", "budget", "read", "cross", "find", "turn"):
             return self.tree_view is not None and isinstance(self.focused, TreeView | TextView)
         return True

@@ -1,0 +1,99 @@
+"""The keys of the chat that change what goes on: stop, kill, fork, pin, budget."""
+
+from reason.chat.dialogs import Asked, Read
+from reason.chat.prompt_line import PromptLine
+from reason.chat.text_view import TextView
+from tests.chatting import answered, app, ask, endless, general, ready, said, until
+from tests.oracle import oracle
+
+
+async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
+    backend = general(endless, delay=0.02)
+    chat = app(backend, controller="self_consistency", n="3")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: backend.running == 3)
+        await pilot.press("escape")
+        await until(lambda: not chat.session.running)
+        assert backend.running == 0
+        await until(lambda: "no answer: it was stopped" in said(chat))
+        await pilot.press("escape")
+        assert chat.focused is chat.query_one(PromptLine)
+
+
+async def test_threads_are_killed_forked_and_pinned_by_keys() -> None:
+    backend = general(endless, delay=0.02, chunk=2)
+    chat = app(backend, controller="self_consistency", n="3")
+    async with chat.run_test(size=(120, 40)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view and "0.2" in chat.tree_view.run.watch.lines)
+        view = chat.tree_view
+        assert view
+        lines = view.run.watch.lines
+        await until(lambda: lines["0.2"].tokens > 40)
+        view.focus()
+        view.go_to("0.0")
+        await pilot.press("x")
+        await until(lambda: lines["0.0"].finish == "cancelled")
+        await pilot.press("down")
+        assert view.selected == "0.1"
+        await pilot.press("enter")
+        assert isinstance(chat.focused, TextView)
+        await pilot.press("home", "right", "right", "right")
+        cursor = chat.focused.cursor
+        await pilot.press("f")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"more", "enter")
+        await until(lambda: "0.1.0" in lines)
+        script = view.run.texts.scripts["0.1.0"]
+        assert cursor and script.kept == view.run.texts.scripts["0.1"].cut_at(cursor)[0]
+        assert script.text.startswith("more") and view.selected == "0.1.0"
+        await pilot.press("b")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"1", "enter")
+        await until(lambda: view.run.ending)
+        assert view.run.ending and view.run.ending.limit == "total_tokens"
+        await pilot.press("x")
+        await until(lambda: "has ended" in said(chat))
+        decisions = {(each.thread, each.name) for each in view.run.timeline.decisions}
+        assert {("0", "budget"), ("0.1.0", "hint")} <= decisions
+
+
+async def test_letters_are_letters_in_the_line_and_a_pin_is_the_answer() -> None:
+    backend = general(endless, delay=0.02)
+    chat = app(backend, controller="single")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view)
+        chat.query_one(PromptLine).focus()
+        await pilot.press(*"xfpbv")
+        assert chat.query_one(PromptLine).value == "xfpbv"
+        assert not isinstance(chat.screen, Asked)
+        chat.tree_view.focus()  # type: ignore[union-attr]
+        await pilot.press("p")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press(*"42", "enter")
+        await until(lambda: "pinned: 42" in said(chat))
+        await pilot.press("escape")
+        await answered(chat)
+        assert chat.session.exchanges[0].reply == "42"
+
+
+async def test_a_small_window_is_left_by_escape_and_the_turn_goes_on_behind_it() -> None:
+    chat = app(oracle(delay=0.05), controller="apr", width="4")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        await pilot.press("enter", "f1")
+        await until(lambda: isinstance(chat.screen, Read))
+        assert chat.session.running
+        await pilot.press("escape")
+        await until(lambda: not isinstance(chat.screen, Read))
+        await pilot.press("f1")
+        await until(lambda: isinstance(chat.screen, Read))
+        await answered(chat)
+        assert "✓ verified" in said(chat) and isinstance(chat.screen, Read)
+        await pilot.press("escape")
+        await until(lambda: not isinstance(chat.screen, Read))
