@@ -37,6 +37,15 @@ def qwen3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def chatter_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server of a chat model that says anything, and hardly ever ends."""
+    folder: Path = tmp_path_factory.mktemp("general")
+    tiny.general(folder)
+    with serving(str(folder), max_total_tokens="60000") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
 def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server of a random model of ASCII text, as a value of --backend."""
     folder: Path = tmp_path_factory.mktemp("llama_cpp")

@@ -2,40 +2,22 @@
 
 import asyncio
 import json
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import aiohttp
 import openai
 import pytest
 
-from reason.backends.sglang_launch import free_port
-from tests import tiny
-from tests.gateway import gateway
 from tests.served import serving_command
-from tests.serving import serving
 from tests.test_sglang import running
 
 QUESTION = [{"role": "user", "content": "the quick brown fox"}]
 
 
 @pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server of a chat model that says anything, and hardly ever ends."""
-    folder: Path = tmp_path_factory.mktemp("general")
-    tiny.general(folder)
-    with serving(str(folder)) as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def served(upstream: str) -> Iterator[str]:
-    with serving_command("chatter", "-b", upstream.replace("http", "sglang")) as (url, _):
+def served(chatter_server: str) -> Iterator[str]:
+    with serving_command("chatter", "-b", chatter_server.replace("http", "sglang")) as (url, _):
         yield url
 
 
@@ -149,9 +131,9 @@ def test_structured_output_seed_stop_and_logprobs(client: openai.OpenAI) -> None
     )
     assert [choice.index for choice in two.choices] == [0, 1]
     assert two.choices[0].message.content != two.choices[1].message.content
-    for choice in two.choices:
-        assert choice.logprobs and choice.logprobs.content
-        assert "".join(t.token for t in choice.logprobs.content) == choice.message.content
+    told = sum(len(c.logprobs.content or ()) for c in two.choices if c.logprobs)
+    ends = sum(choice.finish_reason == "stop" for choice in two.choices)
+    assert two.usage and told == two.usage.completion_tokens - ends, "all but the end of a text"
 
 
 def test_a_prompt_that_does_not_fit(client: openai.OpenAI) -> None:
@@ -163,7 +145,7 @@ def test_a_prompt_that_does_not_fit(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_goes_away_takes_its_threads_along(
-    served: str, upstream: str, stream: bool
+    served: str, chatter_server: str, stream: bool
 ) -> None:
     body = {
         "model": "chatter+self_consistency",
@@ -174,19 +156,21 @@ async def test_a_client_that_goes_away_takes_its_threads_along(
     async with aiohttp.ClientSession() as session:
         asked = asyncio.create_task(session.post(f"{served}/v1/chat/completions", json=body))
         for _ in range(200):
-            if await asyncio.to_thread(running, upstream) >= 4:
+            if await asyncio.to_thread(running, chatter_server) >= 4:
                 break
             await asyncio.sleep(0.01)
-        assert running(upstream) >= 4, "some may have ended, but not as soon as that"
+        assert running(chatter_server) >= 4, "some may have ended, but not as soon as that"
         if stream:
             (await asked).close()
         else:
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
-    assert await asyncio.to_thread(seconds_until_idle, upstream) < 1.0
+    assert await asyncio.to_thread(seconds_until_idle, chatter_server) < 1.0
 
 
-async def test_a_reader_that_does_not_read_holds_up_nobody(served: str, upstream: str) -> None:
+async def test_a_reader_that_does_not_read_holds_up_nobody(
+    served: str, chatter_server: str
+) -> None:
     body = {"model": "chatter", "messages": QUESTION, "stream": True, "max_tokens": 6000}
     lazy = [
         await asyncio.open_connection("127.0.0.1", int(served.rpartition(":")[2]), limit=1 << 10)
@@ -206,64 +190,4 @@ async def test_a_reader_that_does_not_read_holds_up_nobody(served: str, upstream
         assert answer.usage and answer.usage.completion_tokens == 20
     for _, writer in lazy:
         writer.close()
-    await asyncio.to_thread(seconds_until_idle, upstream)
-
-
-def test_a_backend_that_is_down_and_comes_back(upstream: str) -> None:
-    port = free_port()
-    with gateway(upstream) as front:
-        words = ("-b", f"sglang://{front.url.removeprefix('http://').removesuffix('/v1')}")
-        with serving_command("chatter", *words) as (url, _):
-            front.missing = ("/generate",)
-            assert port
-            with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-                with pytest.raises(openai.APIStatusError) as caught:
-                    client.chat.completions.create(model="chatter", messages=QUESTION, max_tokens=4)
-                assert caught.value.status_code == 502
-                front.missing = ()
-                found = client.chat.completions.create(
-                    model="chatter", messages=QUESTION, max_tokens=4
-                )
-                assert found.usage and found.usage.completion_tokens == 4
-
-
-def test_ctrl_c_ends_what_is_going_on(upstream: str) -> None:
-    told: list[str] = []
-    with serving_command("chatter", "-b", upstream.replace("http", "sglang")) as (url, process):
-
-        def read() -> None:
-            body = {"model": "chatter", "messages": QUESTION, "stream": True, "max_tokens": 6000}
-            request = urlopen_json(f"{url}/v1/chat/completions", body)
-            told.extend(line.decode() for line in request)
-
-        thread = threading.Thread(target=read)
-        thread.start()
-        while running(upstream) != 1:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        thread.join()
-    assert told[-2] == "data: [DONE]\n"
-    assert json.loads(told[-4].removeprefix("data: ")) == {
-        "error": {
-            "message": "the server is shutting down",
-            "type": "service_unavailable_error",
-            "param": None,
-            "code": "shutting_down",
-        }
-    }
-    assert seconds_until_idle(upstream) < 1.0
-
-
-def urlopen_json(url: str, body: object):  # type: ignore[no-untyped-def]
-    from urllib.request import Request
-
-    return urlopen(Request(url, json.dumps(body).encode()), timeout=60)
-
-
-def test_health_tells_of_the_backend(served: str) -> None:
-    with urlopen(f"{served}/health", timeout=10) as answer:
-        assert json.load(answer) == {"status": "ok", "model": "chatter", "in_flight": 0}
-    with pytest.raises(HTTPError) as caught:
-        urlopen(f"{served}/none", timeout=10)
-    assert caught.value.code == 404
+    await asyncio.to_thread(seconds_until_idle, chatter_server)

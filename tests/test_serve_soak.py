@@ -13,9 +13,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
-from tests import tiny
 from tests.served import serving_command
-from tests.serving import serving
 from tests.test_serve_sglang import seconds_until_idle
 
 CLIENTS = 200
@@ -96,20 +94,17 @@ def held(process: "subprocess.Popen[str]") -> tuple[int, float]:
 @pytest.mark.parametrize(
     "seconds", [8, pytest.param(60, marks=pytest.mark.soak)], ids=["short", "long"]
 )
-async def test_two_hundred_clients(seconds: float, tmp_path: Path) -> None:
-    tiny.general(tmp_path)
-    with (
-        serving(str(tmp_path), max_total_tokens="60000") as server,
-        serving_command("chatter", "-b", server.url.replace("http", "sglang")) as (url, process),
-    ):
+async def test_two_hundred_clients(seconds: float, chatter_server: str) -> None:
+    words = ("-b", chatter_server.replace("http", "sglang"))
+    with serving_command("chatter", *words) as (url, process):
         await load(url, 0.0, Counter())  # connections to the model, and what is made once
-        await asyncio.to_thread(seconds_until_idle, server.url)
+        await asyncio.to_thread(seconds_until_idle, chatter_server)
         before, (files, memory) = figures(url), held(process)
         counts: Counter[str] = Counter()
         began = time.monotonic()
         await load(url, seconds, counts)
         took = time.monotonic() - began
-        assert await asyncio.to_thread(seconds_until_idle, server.url) < 1.0
+        assert await asyncio.to_thread(seconds_until_idle, chatter_server) < 1.0
         for _ in range(50):
             after = figures(url)
             if not after["reason_requests_in_flight"]:
