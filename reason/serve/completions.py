@@ -46,10 +46,11 @@ class Completions:
         try:
             request = Request(scope, receive)
             check_key(request.headers.get("authorization"), self._service.keys)
-            if self._service.closing:
-                raise Fault(503, "the server is shutting down", code="shutting_down")
             with self._service.limits.room():
-                order = self._order(await read(request, self._service.limits.body))
+                body = await read(request, self._service.limits.body)
+                if self._service.closing:
+                    raise self._service.ended()
+                order = self._order(body)
                 method = order.turn.controller.name
                 delivery = self._delivery(order, send)
                 jobs += delivery.jobs

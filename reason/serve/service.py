@@ -1,5 +1,6 @@
 """What a server has: its models and methods, and the runs that are going on."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,8 @@ class Service:
     async def end(self) -> None:
         """Stop all that is going on, and take nothing more."""
         self.closing = True
-        fault = Fault(503, "the server is shutting down", code="shutting_down")
-        for job in list(self.runs.values()):
-            await job.stop(fault)
+        await asyncio.gather(*(job.stop(self.ended()) for job in list(self.runs.values())))
+
+    def ended(self) -> Fault:
+        """What whoever comes then is told."""
+        return Fault(503, "the server is shutting down", code="shutting_down")
