@@ -80,7 +80,9 @@ def terminal(
     with tempfile.TemporaryDirectory(prefix="reason-tmux-") as folder:
         opened = Terminal(tmux, Path(folder) / "socket")
         given = [f"{name}={value}" for name, value in (environment or {}).items()]
-        line = f"env {shlex.join([*given, *command])}; echo EXIT $?; sleep 1000"
+        # What readline leaves there would go before the size that the terminal has.
+        bare = ("env", "-u", "COLUMNS", "-u", "LINES")
+        line = f"{shlex.join([*bare, *given, *command])}; echo EXIT $?; sleep 1000"
         columns, rows = map(str, size)
         opened.tell("new-session", "-d", "-x", columns, "-y", rows, "-c", str(ROOT), line)
         try:

@@ -3,8 +3,7 @@
 from reason.chat.dialogs import Asked, Read
 from reason.chat.prompt_line import PromptLine
 from reason.chat.text_view import TextView
-from tests.chatting import answered, app, ask, endless, general, ready, said, until
-from tests.oracle import oracle
+from tests.chatting import answered, app, ask, endless, general, said, until
 
 
 async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
@@ -83,17 +82,19 @@ async def test_letters_are_letters_in_the_line_and_a_pin_is_the_answer() -> None
 
 
 async def test_a_small_window_is_left_by_escape_and_the_turn_goes_on_behind_it() -> None:
-    chat = app(oracle(delay=0.05), controller="apr", width="4")
+    chat = app(general(endless, delay=0.02), controller="single")
     async with chat.run_test(size=(80, 24)) as pilot:
-        await ready(chat)
-        await pilot.press("enter", "f1")
-        await until(lambda: isinstance(chat.screen, Read))
-        assert chat.session.running
-        await pilot.press("escape")
-        await until(lambda: not isinstance(chat.screen, Read))
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
         await pilot.press("f1")
         await until(lambda: isinstance(chat.screen, Read))
-        await answered(chat)
-        assert "✓ verified" in said(chat) and isinstance(chat.screen, Read)
+        await pilot.press("escape")
+        await until(lambda: not isinstance(chat.screen, Read))
+        assert chat.session.running
+        await pilot.press("f1")
+        await until(lambda: isinstance(chat.screen, Read))
+        await chat.session.stop()
+        await until(lambda: "no answer: it was stopped" in said(chat))
+        assert isinstance(chat.screen, Read)
         await pilot.press("escape")
         await until(lambda: not isinstance(chat.screen, Read))

@@ -88,8 +88,6 @@ class ChatApp(SteeringKeys, App[int]):
         self.frames = Frames(self.draw, self._drawn, lambda: bool(self.session.running))
         self.tree_view: TreeView | None = None
         """The tree whose selected thread is shown."""
-        self.hung_up = False
-        """Whether the terminal went away."""
 
     def compose(self) -> ComposeResult:
         yield Static("", id="status")
@@ -112,7 +110,7 @@ class ChatApp(SteeringKeys, App[int]):
         loop = asyncio.get_running_loop()
         for each in (signal.SIGHUP, signal.SIGTERM):
             with suppress(ValueError, RuntimeError):  # not the main thread: somebody else's
-                loop.add_signal_handler(each, self._hang_up)
+                loop.add_signal_handler(each, self._told, each)
         self._first_host()
 
     # What is typed
@@ -283,7 +281,17 @@ class ChatApp(SteeringKeys, App[int]):
         await self.session.close()
         self.exit(0)
 
-    def _hang_up(self) -> None:
-        """The terminal went away, or somebody ends the program: what runs is on record."""
-        self.hung_up = not os.isatty(1)
-        self.action_leave()
+    def _told(self, by: signal.Signals) -> None:
+        if by == signal.SIGHUP:
+            self._hang_up()
+        else:
+            self.action_leave()
+
+    @work(group="leaving", exclusive=True)
+    async def _hang_up(self) -> None:
+        """The terminal went away: what runs is ended, and is on record."""
+        with self.batch_update():  # who writes to a terminal that is gone waits for ever
+            try:
+                await self.session.close()
+            finally:
+                os._exit(128 + signal.SIGHUP)

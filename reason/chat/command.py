@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
@@ -97,10 +96,6 @@ async def _screen(asked: Chat, commands: Commands, connect: Callable[[], Host]) 
     history = History(state_folder() / "history.jsonl")
     app = ChatApp(commands, connect, history, theme, asked.question)
     code = await app.run_async()
-    if app.hung_up:
-        with suppress(OSError):
-            print(kept(commands.session), file=sys.stderr)
-        return 128 + signal.SIGHUP
     if commands.session.exchanges:
         print(kept(commands.session))
     return code or 0
