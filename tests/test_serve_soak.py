@@ -60,7 +60,7 @@ async def load(url: str, seconds: float, counts: Counter[str]) -> None:
     async with AsyncExitStack() as stack:
         made = [  # not one for each: making one takes as long as some requests
             await stack.enter_async_context(
-                openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+                openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0, timeout=300)
             )
             for _ in range(4)
         ]
