@@ -110,7 +110,7 @@ async def without_screen(threads: int, rate: int, folder: Path) -> None:
     await commands.session.ask("a question").runs[0].over()
 
 
-def inside(threads: int, rate: int, screen: bool) -> None:
+def inside(threads: int, rate: int, screen: bool, frames: str) -> None:
     """What the measured process does, until it is killed."""
     with tempfile.TemporaryDirectory() as folder:
         if not screen:
@@ -118,15 +118,30 @@ def inside(threads: int, rate: int, screen: bool) -> None:
             return
         commands = session(threads, rate, Path(folder))
         app = ChatApp(commands, lambda: Synthetic(threads, rate), History(), question="a question")
+
+        def count() -> None:
+            while True:
+                Path(frames).write_text(str(app.frames.count))
+                time.sleep(0.2)
+
+        threading.Thread(target=count, daemon=True).start()
         app.run()
 
 
-def measured(options: argparse.Namespace, screen: bool) -> tuple[float, float]:
-    """Share of a core, and bytes a second that went to the terminal."""
+def measured(options: argparse.Namespace, screen: bool) -> tuple[float, float, float]:
+    """Share of a core, bytes a second that went to the terminal, and frames a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(options, screen, Path(folder) / "frames")
+
+
+def _measured(
+    options: argparse.Namespace, screen: bool, frames: Path
+) -> tuple[float, float, float]:
     master, slave = pty.openpty()
     columns, rows = map(int, options.size.split("x"))
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     words = ["--threads", options.threads, "--rate", options.rate, "--inside", int(screen)]
+    words += ["--frames", frames]
     command = [sys.executable, "-m", "benchmarks.chat", *map(str, words)]
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
@@ -145,14 +160,21 @@ def measured(options: argparse.Namespace, screen: bool) -> tuple[float, float]:
         while not count[0] and child.poll() is None:
             time.sleep(0.1)
         time.sleep(WARM_UP)
-        before, written, began = spent(child.pid), count[0], time.monotonic()
+        before, written, seen = spent(child.pid), count[0], counted(frames)
+        began = time.monotonic()
         time.sleep(options.seconds)
         took = time.monotonic() - began
-        return (spent(child.pid) - before) / took, (count[0] - written) / took
+        share, drawn = (spent(child.pid) - before) / took, (counted(frames) - seen) / took
+        return share, (count[0] - written) / took, drawn
     finally:
         child.kill()
         child.wait()
         os.close(master)
+
+
+def counted(frames: Path) -> int:
+    """Frames that were drawn so far."""
+    return int(frames.read_text() or 0) if frames.exists() else 0
 
 
 def spent(pid: int) -> float:
@@ -167,15 +189,18 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=2000, help="tokens a second")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--size", default="200x60")
+    parser.add_argument("--frames", default="", help=argparse.SUPPRESS)
     parser.add_argument("--inside", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside >= 0:
-        inside(options.threads, options.rate, bool(options.inside))
+        inside(options.threads, options.rate, bool(options.inside), options.frames)
         return
-    alone, _ = measured(options, screen=False)
-    whole, written = measured(options, screen=True)
+    alone, _, _ = measured(options, screen=False)
+    whole, written, drawn = measured(options, screen=True)
     print(f"{options.threads} threads, {options.rate} tokens/s, {options.size}: share of a core")
-    print(f"whole chat {whole:.1%}, {written / 1000:,.0f} kB/s to the terminal")
+    print(
+        f"whole chat {whole:.1%}, {written / 1000:,.0f} kB/s to the terminal, {drawn:.1f} frames/s"
+    )
     print(f"without a screen {alone:.1%}; the screen {whole - alone:.1%}")
 
 

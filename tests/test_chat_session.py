@@ -225,7 +225,7 @@ async def test_a_recording_that_was_cut_is_replayed_as_far_as_it_goes(tmp_path: 
         assert run.ending and run.ending.error == "the recording stops before the run does"
         assert run.title == "3 5 7 8 = 24" and not run.watch.alive and len(run.watch.lines) > 1
         assert len(chat.messages()) == 2, "what is played back is no part of the conversation"
-        (slow,) = chat.replay(tmp_path / "turn-1.jsonl", speed=1e-6).runs
+        (slow,) = chat.replay(tmp_path / "turn-1.jsonl", speed=1e-3).runs
         await slow.until(lambda watch: bool(watch.lines))
         await chat.stop()
         assert slow.ending and slow.ending.error == STOPPED and slow.watch.alive == 0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 FRAME = 0.1
 """Seconds between two frames, at least."""
 SLOWEST = 2.0
-SHARE = 0.15
+SHARE = 0.22
 """Of this thread's time that may go into drawing; where a frame takes long there are fewer."""
 
 
