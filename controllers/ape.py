@@ -93,7 +93,7 @@ class ParallelEncoding:
         for warning in warnings:
             engine.note(root, WARNING, warning)
         await engine.generate(root, self.sampling)
-        return Result(syntax.answer(last_words(engine, root)), root.id)
+        return Result(syntax.answer(last_words(engine, syntax, root)), root.id)
 
     def laid(self, prompt: Prompt) -> tuple[Contexts, list[str]]:
         """The question behind its contexts, and what to warn of."""

@@ -126,6 +126,10 @@ class CountdownSyntax:
         return None if found else "wait"
 
     @property
+    def endless(self) -> bool:
+        return False
+
+    @property
     def asides(self) -> tuple[Aside, ...]:
         return ()  # all but the answer is search
 

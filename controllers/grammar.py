@@ -170,6 +170,12 @@ class Syntax(Protocol):
         ...
 
     @property
+    def endless(self) -> bool:
+        """Whether answers are read without the token that ends a sequence, since they are all of
+        the text."""
+        ...
+
+    @property
     def asides(self) -> tuple[Aside, ...]:
         """What in a thread is not for the reader of its answer: thinking, blocks of threads."""
         ...

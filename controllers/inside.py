@@ -34,7 +34,7 @@ async def reach(
     """Where a chain ends up: it writes on, or `inner` takes its place with a prompt of its own."""
     if inner is None:
         await engine.generate(chain, sampling)
-        return Result(syntax.answer(last_words(engine, chain)), chain.id)
+        return Result(syntax.answer(last_words(engine, syntax, chain)), chain.id)
     try:
         found = await inner(engine.below(chain), prompt)
     finally:  # also of a run that fails or is stopped, the chain has waited for what it wrote
@@ -44,10 +44,12 @@ async def reach(
     return found
 
 
-def last_words(engine: Engine, thread: Thread) -> str:
-    """What a thread wrote last, without the token that ends a sequence."""
-    end = engine.excerpt(thread, engine.unended(thread)).text
-    return thread.segments[-1].text.removesuffix(end)
+def last_words(engine: Engine, syntax: Syntax, thread: Thread) -> str:
+    """What a thread wrote last, as the grammar reads it."""
+    text = thread.segments[-1].text
+    if not syntax.endless:
+        return text
+    return text.removesuffix(engine.excerpt(thread, engine.unended(thread)).text)
 
 
 def written(engine: Engine, thread: Thread) -> str:

@@ -19,5 +19,9 @@ class PlainSyntax(TagSyntax):
         return self.solution(text)
 
     @property
+    def endless(self) -> bool:
+        return True
+
+    @property
     def asides(self) -> tuple[Aside, ...]:
         return (THINKING,)

@@ -29,4 +29,4 @@ class Single:
         syntax = syntax_of(self.syntax)
         root = engine.open(syntax.serial(prompt, self.width))
         await engine.generate(root, self.sampling)
-        return Result(syntax.answer(last_words(engine, root)), root.id)
+        return Result(syntax.answer(last_words(engine, syntax, root)), root.id)

@@ -172,6 +172,10 @@ class TagSyntax:
         return "Wait" if "<think>" in thought else "\n\nWait"
 
     @property
+    def endless(self) -> bool:
+        return False
+
+    @property
     def asides(self) -> tuple[Aside, ...]:
         return (THINKING, *BLOCKS)
 
