@@ -29,7 +29,7 @@ from reason.plotting import STYLE
 from reason.run import solve
 from reason.types import SamplingParams
 
-KINDS = ("people", "shots")
+KINDS = ("people", "homes", "shots")
 APE = ParallelEncoding(syntax="lookup", sampling=SamplingParams(temperature=0, max_tokens=4))
 WAYS = {
     "sequence": replace(APE, parallel=False),
@@ -96,7 +96,7 @@ def draw(found: Right, path: Path) -> None:
     from matplotlib import pyplot
 
     with pyplot.rc_context(STYLE):
-        figure, panels = pyplot.subplots(1, len(KINDS), figsize=(8, 3), layout="constrained")
+        figure, panels = pyplot.subplots(1, len(KINDS), figsize=(10.5, 3), layout="constrained")
         for kind, axes in zip(KINDS, panels, strict=True):
             for way in (*WAYS, "tuned"):
                 counts = [count for k, count, w in found if (k, w) == (kind, way)]
