@@ -121,7 +121,14 @@ def main() -> None:
         draw(found, options.plot)
     if options.json:
         rows = [
-            {"kind": k, "contexts": n, "way": w, "right": sum(row), "of": len(row)}
+            {
+                "kind": k,
+                "contexts": n,
+                "way": w,
+                "right": sum(row),
+                "of": len(row),
+                "points": difference(row, found[k, n, "sequence"]),
+            }
             for (k, n, w), row in found.items()
         ]
         print(json.dumps({"tuned": tuned, "rows": rows}))

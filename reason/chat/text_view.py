@@ -4,11 +4,13 @@ from bisect import bisect_right
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from reason.chat.room import room
 from reason.chat.run import Run
 from reason.chat.wrap import Wrapped
 
@@ -50,6 +52,8 @@ class TextView(ScrollView, can_focus=True):
         self._kinds: list[str] = []
         self._starts: list[int] = []
         self._read = 0
+        self._plain = Style()
+        """As of the last frame: to ask for it costs more than to draw a row."""
 
     def show(self, run: Run | None, thread: str) -> None:
         """Another thread, from the end of its text on."""
@@ -74,9 +78,10 @@ class TextView(ScrollView, can_focus=True):
                     self._starts.append(self._wrapped.length)
                 self._wrapped.feed(piece.text)
             self._read = len(pieces)
-            self.virtual_size = Size(self.size.width, len(self._wrapped.rows))
+            self._sized()
             if self.cursor is None:
                 self._bottom()
+        self._plain = self.rich_style
         state = "follows" if self.cursor is None else f"at character {self.cursor:,}, End follows"
         self.border_title = f"thread {self.thread} · {state}"
         self.refresh()
@@ -85,7 +90,7 @@ class TextView(ScrollView, can_focus=True):
         number, width = self.scroll_offset.y + y, self.size.width
         rows, starts = self._wrapped.rows, self._wrapped.starts
         if number >= len(rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._plain)
         row, at, parts = rows[number], starts[number], list[Segment]()
         end = at + len(row)
         while at < end:
@@ -98,13 +103,13 @@ class TextView(ScrollView, can_focus=True):
         strip = Strip(parts)
         if self.cursor is not None and number == self._wrapped.row_of(self.cursor):
             strip = self._marked(parts, self.cursor - starts[number])
-        return strip.adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
+        return strip.adjust_cell_length(width, self._plain).apply_style(self._plain)
 
     def _marked(self, parts: list[Segment], column: int) -> Strip:
         """A row with the cursor in it, behind its end where the text is over."""
         marked: list[Segment] = []
         cursor, at = self.get_component_rich_style("text--cursor"), 0
-        for text, style, _ in (*parts, Segment(" ", self.rich_style)):
+        for text, style, _ in (*parts, Segment(" ", self._plain)):
             here = column - at
             if 0 <= here < len(text) and style is not None:
                 marked.append(Segment(text[:here], style))
@@ -150,4 +155,8 @@ class TextView(ScrollView, can_focus=True):
     def _again(self) -> None:
         self._wrapped = Wrapped(self.size.width - 1)
         self._kinds, self._starts, self._read = [], [], 0
-        self.virtual_size = Size(self.size.width, 1)
+        self._sized()
+
+    def _sized(self) -> None:
+        rows = room(len(self._wrapped.rows), self.size.height)
+        self.virtual_size = Size(self.size.width, rows)

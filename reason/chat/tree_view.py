@@ -11,6 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from reason.chat.outline import FILTERS, Outline
+from reason.chat.room import room
 from reason.chat.run import Run
 from reason.chat.tree_row import Look, drawn
 from reason.watch import chain, clean
@@ -72,12 +73,18 @@ class TreeView(ScrollView, can_focus=True):
         self._critical: set[str] = set()
         self._below: dict[str, int] = {}
         self._tree = 8
+        self._plain = Style()
+        """As of the last frame: to ask for it costs more than to draw a row."""
 
     def on_mount(self) -> None:
         self.frame()
 
     def on_resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.outline.rows))
+        self._heightened()
+
+    def _heightened(self) -> None:
+        rows = room(len(self.outline.rows), self.size.height)
+        self.virtual_size = Size(self.size.width, rows)
 
     def frame(self) -> None:
         """Take in what happened, and draw it."""
@@ -90,10 +97,11 @@ class TreeView(ScrollView, can_focus=True):
         if self.auto:
             self._follow()
         self._titled()
+        self._plain = self.rich_style
         self.refresh()
 
     def _sized(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.outline.rows))
+        self._heightened()
         widest = max(
             (len(row.branch) + len(row.line.id) + 2 + 4 * bool(row.folded)
              for row in self.outline.rows if not row.decision), default=8,
@@ -125,13 +133,13 @@ class TreeView(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         number, width = self.scroll_offset.y + y, self.size.width
         if number >= len(self.outline.rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._plain)
         row = self.outline.rows[number]
         style = self.get_component_rich_style
-        look = Look(self._critical, self._below, self._tree, width, style, self.rich_style)
+        look = Look(self._critical, self._below, self._tree, width, style, self._plain)
         parts = drawn(self.run, row, look)
-        strip = Strip(parts).adjust_cell_length(width, self.rich_style)
-        strip = strip.apply_style(self.rich_style)
+        strip = Strip(parts).adjust_cell_length(width, self._plain)
+        strip = strip.apply_style(self._plain)
         if not row.decision and row.line.id == self.selected:
             chosen = Style(bgcolor=style("tree--selected").bgcolor)
             strip = Strip(
