@@ -12,7 +12,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # The others need something of their own: countdown and coverage hours, sft TRL, atts and atts_replay
 # a calibration and an evaluation by it, gpu.trees a GPU.
-BENCHMARKS ?= engine runner http_client hf_backend layouts $(if $(SGLANG),sglang serve "gpu.trees --smoke")
+BENCHMARKS ?= engine runner http_client hf_backend layouts chat $(if $(SGLANG),sglang serve "gpu.trees --smoke")
 
 PROBLEM ?= make 24 from 3 5 7 8
 
