@@ -1,9 +1,13 @@
 """The keys of the chat that change what goes on: stop, kill, fork, pin, budget."""
 
+import threading
+
+from reason.chat.conversation import Conversation
 from reason.chat.dialogs import Asked, Read
+from reason.chat.hosts import Host
 from reason.chat.prompt_line import PromptLine
 from reason.chat.text_view import TextView
-from tests.chatting import answered, app, ask, endless, general, said, until
+from tests.chatting import QUESTION, answered, app, ask, endless, general, ready, said, until
 
 
 async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
@@ -98,3 +102,52 @@ async def test_a_small_window_is_left_by_escape_and_the_turn_goes_on_behind_it()
         assert isinstance(chat.screen, Read)
         await pilot.press("escape")
         await until(lambda: not isinstance(chat.screen, Read))
+
+
+async def test_what_is_typed_behind_a_line_that_was_entered_belongs_to_the_next() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(100, 30)):
+        await ready(chat)
+        line = chat.query_one(PromptLine)
+        for text in ("/kill 0.7", "/kill 0.8"):
+            line.put(text)
+            await line.action_submit()
+            line.put("more")
+        await until(lambda: "> /kill 0.8" in said(chat))
+        assert "> /kill 0.7" in said(chat) and line.value == "more"
+
+
+async def test_a_question_while_the_model_loads_is_asked_then() -> None:
+    gate = threading.Event()
+    chat = app(controller="apr", width="4")
+    connect = chat._connect
+
+    def slowly() -> Host:
+        gate.wait(60)
+        return connect()
+
+    chat._connect = slowly
+    async with chat.run_test(size=(100, 30)) as pilot:
+        await ask(chat, pilot, QUESTION)
+        await until(lambda: "still loading: it is asked then" in said(chat))
+        gate.set()
+        await answered(chat)
+        assert "✓ verified" in said(chat)
+
+
+async def test_the_conversation_follows_after_the_terminal_was_too_small() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(100, 24)) as pilot:
+        await ready(chat)
+        for turn in range(12):
+            await ask(chat, pilot, f"/kill 0.{turn}")
+        await pilot.resize_terminal(30, 8)
+        await pilot.pause(0.2)
+        await pilot.resize_terminal(100, 24)
+        await ask(chat, pilot, "/kill 9.9")
+        await until(lambda: "> /kill 9.9" in said(chat))
+        pane = chat.query_one(Conversation)
+        await until(lambda: pane.max_scroll_y > 0 and pane.scroll_y == pane.max_scroll_y)
+        pane.scroll_up(animate=False)
+        await pilot.pause(0.2)
+        assert pane.scroll_y < pane.max_scroll_y

@@ -85,6 +85,7 @@ class ChatApp(SteeringKeys, App[int]):
         self.commands, self.session = commands, commands.session
         self._connect, self._history = connect, history
         self._wanted, self._question = theme, question
+        self._connecting = True
         self.frames = Frames(self.draw, self._drawn, lambda: bool(self.session.running))
         self.tree_view: TreeView | None = None
         """The tree whose selected thread is shown."""
@@ -115,16 +116,9 @@ class ChatApp(SteeringKeys, App[int]):
 
     # What is typed
 
-    def on_input_submitted(self, event: PromptLine.Submitted) -> None:
-        line = event.input
-        if not isinstance(line, PromptLine):
-            return
-        typed = line.typed.strip()
-        if not typed:
-            return
-        line.sent()
-        conversation = self.query_one(Conversation)
-        conversation.say(typed, "user")
+    def on_prompt_line_sent(self, event: PromptLine.Sent) -> None:
+        typed = event.typed
+        self.query_one(Conversation).say(typed, "user")
         if typed.partition(" ")[0] in ("/quit", "/exit"):
             self.action_leave()
         elif typed.startswith("/"):
@@ -133,6 +127,10 @@ class ChatApp(SteeringKeys, App[int]):
             self._ask(typed)
 
     def _ask(self, question: str) -> None:
+        if self._connecting:
+            self._question = question
+            self.query_one(Conversation).say("the model is still loading: it is asked then")
+            return
         try:
             self.begin(self.session.ask(question))
         except ReasonError as error:
@@ -194,8 +192,8 @@ class ChatApp(SteeringKeys, App[int]):
         """One frame."""
         for view in self.query(TreeView):
             view.frame()
-        if self.tree_view:
-            self.query_one(TextView).show(self.tree_view.run, self.tree_view.selected)
+        for pane in self.query(TextView) if self.tree_view else ():  # none while it closes
+            pane.show(self.tree_view.run, self.tree_view.selected)
 
     async def _drawn(self) -> None:
         done = asyncio.Event()
@@ -227,21 +225,25 @@ class ChatApp(SteeringKeys, App[int]):
     @work(group="host")
     async def _first_host(self) -> None:
         conversation, line = self.query_one(Conversation), self.query_one(PromptLine)
+        if self._question:
+            conversation.say(self._question, "user")
         try:
             host = await asyncio.to_thread(self._connect)
             await self.session.switch(host)
         except ReasonError as error:
             conversation.say(str(error), "error")
             conversation.say("/model SPEC connects another backend, /help lists what there is")
+            line.put(self._question)
             self._status("no model")
             return
+        finally:
+            self._connecting = False
         about, example = greeting(host)
         conversation.say(about)
         for note in host.notes:
             conversation.say(note, "warning")
         self._status()
         if self._question:
-            conversation.say(self._question, "user")
             self._ask(self._question)
         elif example and not line.value:
             line.put(example)

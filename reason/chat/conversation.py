@@ -32,19 +32,14 @@ class Conversation(VerticalScroll, can_focus=True):
     """
 
     def on_mount(self) -> None:
-        self._bottom = 0
-        self.watch(self, "virtual_size", self._grown, init=False)
-
-    def _grown(self) -> None:
-        """Stay at the end, unless somebody has scrolled back."""
-        before, self._bottom = self._bottom, self.max_scroll_y
-        if self.scroll_target_y >= before:
-            self.scroll_end(animate=False)
+        self.anchor()
 
     def say(self, text: str, kind: str = "note") -> None:
         """Some lines, of a kind: user, note, error, warning, good."""
         if text:
             mark = "> " if kind == "user" else ""
+            if kind == "user":
+                self.anchor()
             self._add(Static(Content(mark + shown(text)), classes=kind))
 
     def answer(self, exchange: Exchange) -> None:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
@@ -39,6 +40,13 @@ class PromptLine(Input):
         Binding("tab", "complete", "Complete", show=False),
     ]
 
+    class Sent(Message):
+        """A line was entered."""
+
+        def __init__(self, typed: str) -> None:
+            super().__init__()
+            self.typed = typed
+
     def __init__(self, history: History, complete: Callable[[str], str | None]) -> None:
         super().__init__(
             placeholder="ask, or /help",
@@ -55,10 +63,14 @@ class PromptLine(Input):
         """The line, with the line breaks that it stands for."""
         return self.value.replace(BREAK, "\n")
 
-    def sent(self) -> None:
-        """Keep the line, and begin a new one."""
-        self._history.add(self.typed)
-        self.value = ""
+    async def action_submit(self) -> None:
+        """Keep the line, hand it over, and begin a new one: at once, since what is typed meanwhile
+        belongs to the next."""
+        typed = self.typed.strip()
+        if typed:
+            self._history.add(self.typed)
+            self.value = ""
+            self.post_message(self.Sent(typed))
 
     def put(self, text: str) -> None:
         """Put a text there to be edited."""
