@@ -14,16 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from eval.folder import settle_config
 from reason.config import Values, unknown_key
 from reason.errors import UsageError
 from reason.keys import Trees
 from rl import checkpoint
+from rl.claim import check, claim
 from rl.layouts import pack
 from rl.masks import arguments, guard, register
 from rl.tree_data import Example, examples, requests_in
 from rl.trl_config import configured, reporting, settings
-from rl.trl_run import begin, log, newest
+from rl.trl_run import begin, log, newest, steps_of
 
 OURS = {
     "output_dir": "it is --out",
@@ -128,6 +128,7 @@ def train_trees(asked: Imitation, folder: Path, console: Console) -> None:
     Raises UsageError for runs of another vocabulary and for a folder of another training.
     """
     args = configuration(folder, asked.seed, asked.report_to, asked.sft)
+    check(folder, "trees")
     rows = examples(asked.data, asked.role)
     torch.set_num_threads(asked.threads)
     network, tokenizer = begin(asked.model)
@@ -138,12 +139,12 @@ def train_trees(asked: Imitation, folder: Path, console: Console) -> None:
             f"{asked.data} has the token {most}, and {asked.model} only {size}: another model's?"
         )
     with checkpoint.locked(folder):
-        settle_config(folder / "config.json", _described(asked, rows), begun=False, what="training")
+        claim(folder, "trees", _described(asked, rows))
         trainer = trainer_of(network, tokenizer, rows, args)
         trainer.remove_callback(PrinterCallback)
         last = newest(folder)
         if last and (folder / "model").is_dir():
-            said = f"finished before: the model is in {folder / 'model'}"
+            said = f"finished before, at step {steps_of(last)}: the model is in {folder / 'model'}"
             console.print(said, markup=False, soft_wrap=True)
             return
         began = f"going on from {last}" if last else f"{len(rows):,} runs, into {folder}"

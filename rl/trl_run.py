@@ -51,10 +51,11 @@ def tokenizer_of(model: str) -> Any:
 
 def finished(folder: Path, steps: int, console: Console) -> bool:
     """Whether so many steps were made and the model is there; says so."""
-    model = folder / "model"
-    if not 0 < steps <= steps_of(newest(folder)) or not model.is_dir():
+    model, made = folder / "model", steps_of(newest(folder))
+    if not 0 < steps <= made or not model.is_dir():
         return False
-    console.print(f"finished before: the model is in {model}", markup=False, soft_wrap=True)
+    said = f"finished before, at step {made}: the model is in {model}"
+    console.print(said, markup=False, soft_wrap=True)
     return True
 
 

@@ -144,7 +144,9 @@ def test_what_the_prompt_shows_is_what_the_parser_reads() -> None:
 
 
 def test_unknown_grammars_and_conversations_are_refused() -> None:
-    with pytest.raises(UsageError, match="no syntax is called 'xml'; there is: tags, plain, countdown"):
+    with pytest.raises(
+        UsageError, match="no syntax is called 'xml'; there is: tags, plain, countdown"
+    ):
         syntax_of("xml")
     with pytest.raises(UsageError, match="not a chat or contexts"):
         COUNTDOWN.serial([Message(role="user", content="24 3 5 7 8")], 0)

@@ -94,7 +94,7 @@ def test_right_runs_of_an_evaluation_are_learnt_from(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2]
     assert load_pair(str(folder / "model"), "float32", "cpu")[1].get_vocab()
     assert reason(*words, "sft.max_steps=2").stdout == (
-        f"finished before: the model is in {folder / 'model'}\n"
+        f"finished before, at step 2: the model is in {folder / 'model'}\n"
     )
     other = reason(*words, "sft.max_steps=3")
     assert other.exit_code == 2 and "holds another training" in other.stderr
