@@ -18,9 +18,10 @@ from rl.display import Display
 from rl.grpo_log import Measuring, Telling
 from rl.grpo_recipe import Plan
 from rl.heldout import Heldout
+from rl.resume import going_on, writing
 from rl.rollouts import Rollouts
 from rl.sampler import reached
-from rl.trl_run import finished, newest, place_of, steps_of, tied_once, tokenizer_of
+from rl.trl_run import finished, place_of, steps_of, tied_once, tokenizer_of
 from rl.weight_transfer import WeightTransfer, servers_of, way_of
 
 
@@ -52,9 +53,10 @@ def train_ahead(plan: Plan, folder: Path, console: Console) -> None:
         # All that can be wrong is known: from here on the folder is written to.
         stack.enter_context(checkpoint.locked(folder))
         claim(folder, "grpo", plan.described())
-        last = newest(folder)
         if finished(folder, settings.max_steps, console):
             return
+        last = going_on(folder, console)
+        stack.enter_context(writing(folder, "grpo.save_steps"))
         worker = RolloutWorker(
             rollouts,
             plan.rewards,
@@ -80,8 +82,6 @@ def train_ahead(plan: Plan, folder: Path, console: Console) -> None:
         every = recipe.evaluate_every
         trainer.add_callback(Measuring(lambda step: display.say(held.measure(step)), every))
         trainer.add_callback(Telling(folder, display))
-        if last:
-            console.print(f"going on from {last}", markup=False, soft_wrap=True)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         trainer.save_model(str(folder / "model"))
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)

@@ -18,9 +18,10 @@ from rl.grpo import TreeGRPOTrainer
 from rl.grpo_log import Measuring, Telling
 from rl.grpo_recipe import Plan
 from rl.heldout import Heldout
+from rl.resume import going_on, writing
 from rl.rollouts import Rollouts
 from rl.sampler import Embedded, Sampler, Served, reached
-from rl.trl_run import begin, finished, newest, place_of
+from rl.trl_run import begin, finished, place_of
 from rl.weight_transfer import way_of
 
 
@@ -76,10 +77,11 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
         trainer.remove_callback(PrinterCallback)  # `Telling` does it
         if finished(folder, trainer.args.max_steps, console):
             return
-        last = newest(folder)
-        if last:
-            console.print(f"going on from {last}", markup=False, soft_wrap=True)
-        with Display(console, titled(method), Path(recipe.model).name) as display:
+        last = going_on(folder, console, first)
+        with (
+            writing(folder, "grpo.save_steps"),
+            Display(console, titled(method), Path(recipe.model).name) as display,
+        ):
 
             def measure(step: int) -> None:
                 trainer.send_weights()
@@ -88,10 +90,11 @@ def train_grpo(plan: Plan, folder: Path, console: Console) -> None:
 
             trainer.add_callback(Measuring(measure, recipe.evaluate_every))
             if first:
-                trainer.add_callback(Telling(folder, display))
+                trainer.add_callback(Telling(folder, display, trainer.health.warnings))
                 rollouts.watch = display.watch
             trainer.train(resume_from_checkpoint=str(last) if last else None)
-        trainer.save_model(str(folder / "model"))
+        with writing(folder, "grpo.save_steps"):
+            trainer.save_model(str(folder / "model"))
         rollouts.do(sampler.close())
         rollouts.close()
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)

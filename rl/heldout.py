@@ -13,7 +13,7 @@ from reason.ledger import Budget
 from reason.run import Controller, described
 from reason.types import SamplingParams
 from rl.grpo_recipe import GrpoRecipe, drawn
-from rl.trl_run import log
+from rl.log import log
 
 
 class Heldout:

@@ -1,7 +1,5 @@
-"""What runs of TRL's trainers share: the model they begin with, the newest checkpoint, the log."""
+"""What runs of TRL's trainers share: the model they begin with, the newest checkpoint."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +70,3 @@ def newest(folder: Path) -> Path | None:
 def steps_of(checkpoint: Path | None) -> int:
     """After how many steps it was written; 0 for none."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-
-
-def log(folder: Path, step: int, figures: Mapping[str, Any]) -> None:
-    """Add a row to folder/log.jsonl: the step, and what of the figures is a number."""
-    row: dict[str, float] = {"step": step}
-    row |= {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
-    with (folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
