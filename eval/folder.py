@@ -77,6 +77,18 @@ def settle_config(
             raise UsageError(f"{path.parent} holds samples but no {path.name}: give another folder")
         write_json(path, resolved)
         return
+    insist(path, config, what)
+    if there != resolved:
+        discard(path.with_name("metrics.json"))  # before it is that of a part
+        write_json(path, resolved)
+
+
+def insist(path: Path, config: Mapping[str, Any], what: str = "evaluation") -> None:
+    """Raise UsageError as `settle_config` for a folder of another configuration; write nothing."""
+    there = read_json(path)
+    if there is None:
+        return
+    resolved = msgspec.json.decode(msgspec.json.encode(dict(config), enc_hook=str))
     wrong = _wrong(there, resolved)
     if wrong:
         told = [
@@ -87,9 +99,6 @@ def settle_config(
             f"{path.parent} holds another {what}; what differs: {', '.join(told)}. "
             "Give the same options to resume it, or another folder."
         )
-    if there != resolved:
-        discard(path.with_name("metrics.json"))  # before it is that of a part
-        write_json(path, resolved)
 
 
 def conflicts(path: Path, config: Mapping[str, Any], unknown: Container[str]) -> list[str]:

@@ -60,10 +60,11 @@ def grpo_command(asked: Train, tables: Values) -> int:
         from rl.grpo_recipe import Plan
         from rl.grpo_run import train_grpo
         from rl.recipe import recipe_file
+        from rl.resume import kept
 
     out, given = _given(asked, tables)
     plan = Plan.of(merge(read_toml(recipe_file(asked.recipe, grpo=True)), given))
-    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
+    with stoppable(lambda: kept(out, "grpo.save_steps")):
         if plan.recipe.ahead:
             from rl.async_run import train_ahead
 
@@ -82,11 +83,12 @@ def trees_command(asked: Trees, tables: Values) -> int:
     folder that holds a part of the same training is gone on with.
     """
     with extra("rl"):
+        from rl.resume import kept
         from rl.tree_sft import Imitation, train_trees
 
     out, given = _given(asked, tables)
     imitation = Imitation.of(asked, given)
-    with stoppable(lambda: f"checkpoints are in {out}; the same command goes on from there"):
+    with stoppable(lambda: kept(out, "sft.save_steps")):
         train_trees(imitation, out, terminal())
     return 0
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from reason.errors import BackendError, TrainingError, UsageError
-from rl.figures import figures_of
+from rl.figures import facts_of, means
 from rl.requests import Request
 from rl.rewards import Reward
 from rl.rollouts import Rollout, Rollouts
@@ -139,7 +139,7 @@ class RolloutWorker:
         self, found: Sequence[Rollout], worth: Sequence[float], advantages: Sequence[float]
     ) -> dict[str, float]:
         return {
-            **figures_of(found),
+            **means([facts_of(rollout) for rollout in found]),
             "reward": fmean(worth) if worth else float("nan"),
             "rollout/tied": float(not any(advantages)),
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 from reason.errors import UsageError
 from reason.plotting import STYLE
+from rl.log import Key, key_of
 
 PANELS = {
     "reward": ("reward", "rollout/correct"),
@@ -36,11 +37,10 @@ def logs_of(folder: Path) -> list[dict[str, Any]]:
         raise UsageError(
             f"cannot read {file}: {error.strerror}; give folders of trainings"
         ) from error
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
+    rows: dict[Key, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            rows[row["step"], any(name.startswith("heldout/") for name in row)] = row
+            rows[key_of(line)] = json.loads(line)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file}, line {number}: no row of a training's log") from error
     return [rows[key] for key in sorted(rows)]
@@ -62,7 +62,7 @@ def curves(runs: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Line]]:
 
 
 def _line(rows: Sequence[Row], figure: str) -> Line:
-    return [(int(row["step"]), float(row[figure])) for row in rows if figure in row]
+    return [(int(row["step"]), float(row[figure])) for row in rows if row.get(figure) is not None]
 
 
 def draw(runs: Mapping[str, Sequence[Row]], file: Path) -> None:

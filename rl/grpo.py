@@ -6,8 +6,10 @@ and three methods are ours: where completions come from, what is weighed, and ho
 are computed, every token once.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from trl import GRPOTrainer
 
-from reason.errors import TrainingError, UsageError
+from reason.errors import UsageError
 from rl.columns import by_sequence, prompt_of, spoken
-from rl.figures import figures_of
+from rl.figures import facts_of, gathered, means
+from rl.grpo_log import UNSAID
+from rl.health import Health
 from rl.layouts import Layout, pack, together
 from rl.masks import arguments, guard, implementation, register
 from rl.requests import Request
@@ -51,7 +55,7 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self._active: list[Rollout] = []
         self._logps_now: Tensor | None = None
         """Of the forward that the loss is made of."""
-        self._sent, self._broken = -1, 0
+        self._sent = -1
         self._calls: Counter[tuple[str, int]] = Counter()
         functions = [_for_trl(name, reward) for name, (reward, _) in rewards.items()]
         super().__init__(
@@ -61,7 +65,11 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             raise UsageError(
                 f"temperature must be 1, at which rollouts are sampled, got {self.args.temperature}"
             )
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(UNSAID)
+        self.health = Health(Path(self.args.output_dir).parent, self.options.patience)
         weights = [weight for _, weight in rewards.values()]
+        if not (any(weights) or self.options.sft_coef):
+            self.health.warn("every reward weighs 0: no rollout is better than another")
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         chosen = self.options.attention or ("flex_attention" if self._on_gpu else "tree")
         for model in (self.model, self.ref_model):
@@ -101,7 +109,6 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         place = f"{self.args.seed}/{self._mode}/{step}/{call}/{self.accelerator.process_index}"
         began = perf_counter()
         self._active = self.rollouts.run(prompts, place, self._alternating(len(prompts)))
-        self._check(self._active)
         self._count(self._active, perf_counter() - began)
         idle = self._tokenizer.eos_token_id
         said = [spoken(rollout, self.options.mask_truncated) for rollout in self._active]
@@ -121,29 +128,21 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         first = self.accelerator.process_index * count
         return [(first + place) // size % 2 == 1 for place in range(count)]
 
-    def _check(self, rollouts: Sequence[Rollout]) -> None:
-        """A step without a rollout that worked teaches nothing, and several are no accident."""
-        broken = all(rollout.failed for rollout in rollouts)
-        self._broken = self._broken + 1 if broken else 0
-        if self._broken >= self.options.patience:
-            raise TrainingError(
-                f"every rollout of {self._broken} steps in a row failed, the last with: "
-                f"{rollouts[-1].run.error or 'a thread that failed'}; the last checkpoint in "
-                f"{self.args.output_dir} stands: mend the model's server, then the same command "
-                "goes on from there"
-            )
-
-    def _count(self, rollouts: Sequence[Rollout], seconds: float) -> None:
-        """Figures of the runs, which took so long, beside those that TRL keeps."""
-        figures = figures_of(rollouts)
-        figures["perf/rollout_s"] = seconds
-        figures["perf/rollout_tok_s"] = figures["rollout/total_tokens"] * len(rollouts) / seconds
-        if self.rollouts.alternate is not None:
-            for name in {rollout.run.controller["name"] for rollout in rollouts}:
-                own = [r.correct for r in rollouts if r.run.controller["name"] == name]
-                figures[f"rollout/correct/{name}"] = sum(own) / len(own)
+    def _count(self, own: Sequence[Rollout], seconds: float) -> None:
+        """Figures of the runs of all processes, which took so long, beside those that TRL keeps."""
+        several = self.rollouts.alternate is not None
+        facts = gathered([facts_of(rollout, several) for rollout in own])
+        self.health.rollouts(facts, own)
+        figures = means(facts)
+        figures["perf/rollout_s"] = max(gathered([seconds]))
+        tokens = figures["rollout/total_tokens"] * len(facts)
+        figures["perf/rollout_tok_s"] = tokens / figures["perf/rollout_s"]
         for name, value in figures.items():
             self._metrics[self._mode][name].append(value)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        self.health.gradient(logs.get("grad_norm"), self.state.global_step)  # before it is saved
 
     # What is weighed.
 
@@ -183,14 +182,15 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 ]
         gap = trainer - out["sampling_per_token_logps"]
         mask = out["completion_mask"] * out["tool_mask"]
-        count = mask.sum().clamp(min=1)
         ratio = gap.exp().clamp(max=self.options.correction)
+        capped = gap.exp() > self.options.correction
+        sums = torch.stack([(gap.abs() * mask).sum(), (capped * mask).sum(), mask.sum()])
+        apart, over, count = self.accelerator.reduce(sums, reduction="sum").tolist()
         found = self._metrics[self._mode]
-        found["sampler/gap"].append(((gap.abs() * mask).sum() / count).item())
-        found["sampler/gap_max"].append((gap.abs() * mask).max().item())
-        found["sampler/capped"].append(
-            (((gap.exp() > self.options.correction) * mask).sum() / count).item()
-        )
+        found["sampler/gap"].append(apart / max(count, 1))
+        most = (gap.abs() * mask).max()
+        found["sampler/gap_max"].append(self.accelerator.gather(most).max().item())
+        found["sampler/capped"].append(over / max(count, 1))
         return torch.where(mask.bool(), ratio, torch.ones_like(ratio))
 
     def _imitation(self, inputs: dict[str, Any]) -> Tensor:
@@ -212,13 +212,7 @@ class TreeGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         loss: Tensor = super()._compute_loss(model, inputs)
         if self.options.sft_coef:
             loss = loss + self.options.sft_coef * self._imitation(inputs)
-        if not bool(loss.isfinite()):
-            names = ", ".join(sorted({rollout.item.title for rollout in self._active}))
-            raise TrainingError(
-                f"the loss became {loss.item()} in step {self.state.global_step}, on {names}; the "
-                f"last checkpoint in {self.args.output_dir} stands: go on from it with a lower "
-                "learning rate"
-            )
+        self.health.loss(loss.item(), self.state.global_step, self._active)
         return loss
 
     def _get_per_token_logps_and_entropies(

@@ -1,5 +1,6 @@
 """What a GRPO run tells as it goes: rows of the log and the picture; and when it is measured."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -9,7 +10,7 @@ from transformers import TrainerCallback
 
 from rl.curves import draw, logs_of
 from rl.display import Display
-from rl.trl_run import log
+from rl.log import log
 
 SHOWN = {
     "reward": "reward",
@@ -23,6 +24,17 @@ SHOWN = {
 """Figures of the log that are shown, by the words for them."""
 DRAW_SECONDS = 30.0
 """Between two pictures, at least: one takes as long as a step of a small model."""
+
+
+class Unsaid(logging.Filter):
+    """Keeps TRL from printing all of a rollout that has no reward, such as one in which a model
+    failed: `rollout/failed` tells of those."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "All reward functions returned None" not in record.getMessage()
+
+
+UNSAID = Unsaid()
 
 
 class Measuring(TrainerCallback):  # type: ignore[misc]
@@ -45,8 +57,9 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
 class Telling(TrainerCallback):  # type: ignore[misc]
     """Figures to the display, the log and the picture."""
 
-    def __init__(self, folder: Path, display: Display) -> None:
-        self._folder, self._display = folder, display
+    def __init__(self, folder: Path, display: Display, warnings: list[str] | None = None) -> None:
+        """`warnings` are passed on with the row of a step, then taken out."""
+        self._folder, self._display, self._warnings = folder, display, warnings
         self._drawn = -DRAW_SECONDS
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -65,12 +78,17 @@ class Telling(TrainerCallback):  # type: ignore[misc]
         logs = logs or {}
         if "loss" not in logs:  # the last is of the whole training
             return
-        log(self._folder, state.global_step, logs)
+        warnings = [*self._warnings] if self._warnings else []
+        log(self._folder, state.global_step, logs, "; ".join(warnings))
         if monotonic() - self._drawn >= DRAW_SECONDS:
             self._draw()
         shown = {word: logs[name] for word, name in SHOWN.items() if logs.get(name) is not None}
         told = "  ".join(f"{word} {value:,.4g}" for word, value in shown.items())
         self._display.figures(f"{state.global_step}/{state.max_steps}  {told}")
+        for line in warnings:
+            self._display.say(f"warning, step {state.global_step}: {line}")
+        if self._warnings:
+            self._warnings.clear()
 
     def _draw(self) -> None:
         self._drawn = monotonic()

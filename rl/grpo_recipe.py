@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from controllers.methods import method_named
 from eval.item import Item
-from eval.tasks import Countdown, parse_tasks, task_of
+from eval.questions import Dataset
+from eval.tasks import Countdown, Task, parse_tasks, task_of
 from reason.config import Values, build
 from reason.errors import UsageError
 from reason.ledger import Budget
@@ -199,7 +200,23 @@ class Plan:
                     f"{asked.name} is held out to measure with: learn from countdown{task.numbers}"
                 )
             task = replace(task, split="train")
-        return [*task.items(self.recipe.problems, self.recipe.problems_seed, grammar)]
+        return drawn(task, "task", self.recipe.problems, self.recipe.problems_seed, grammar)
+
+
+def drawn(task: Task, key: str, limit: int, seed: int, grammar: str) -> list[Item]:
+    """The problems of a task that a recipe names by that key. Raises UsageError for a file that is
+    not there, and for problems that the model cannot be asked."""
+    if isinstance(task, Dataset) and task.file is not None and not task.file.is_file():
+        raise UsageError(
+            f"{key}={task.file}: there is no such file; give one of problems, or a "
+            f"task by name, such as countdown4"
+        )
+    try:
+        return [*task.items(limit, seed, grammar)]
+    except UsageError as error:
+        # The words are those of commands that ask a model; here it is trained.
+        told = str(error).replace("connect a general model: --backend hf:", "train another: model=")
+        raise UsageError(told) from error
 
 
 def _one(tasks: list[Any]) -> list[Any]:

@@ -8,11 +8,12 @@ from typing import Any
 from eval.runner import evaluate
 from eval.tasks import parse_tasks, task_of
 from reason.backends.base import Backend
+from reason.errors import UsageError
 from reason.ledger import Budget
 from reason.run import Controller, described
 from reason.types import SamplingParams
-from rl.grpo_recipe import GrpoRecipe
-from rl.trl_run import log
+from rl.grpo_recipe import GrpoRecipe, drawn
+from rl.log import log
 
 
 class Heldout:
@@ -31,9 +32,13 @@ class Heldout:
         """Raises UsageError for a task that does not exist."""
         self._recipe, self._method, self._budget = recipe, greedy(method), budget
         self._backends, self._folder, self._do = backends, folder, do
-        (self._task,) = parse_tasks(recipe.evaluate_task or recipe.task)
+        key = "evaluate_task" if recipe.evaluate_task else "task"
+        asked = parse_tasks(recipe.evaluate_task or recipe.task)
+        if len(asked) != 1:
+            raise UsageError(f"one task to evaluate on, got {len(asked)}: {key}=NAME")
+        (self._task,) = asked
         grammar = backends["policy"].info.grammar
-        self._items = [*task_of(self._task.name).items(recipe.evaluate_limit, 0, grammar)]
+        self._items = drawn(task_of(self._task.name), key, recipe.evaluate_limit, 0, grammar)
 
     def measure(self, step: int) -> str:
         """Evaluate, add to the log, and say it in a line."""

@@ -195,6 +195,12 @@ def recipe_file(name: str, grpo: bool = False) -> Path:
         for file in sorted(folder.iterdir(), key=str)
         if (GRPO in file.read_text()) == grpo
     }
+    if not name:
+        there = [file.removesuffix(".toml") for file in shipped]
+        command = f"reason train {'grpo' if grpo else 'sft'} {there[0]} --out DIR"
+        raise UsageError(
+            f"which recipe? for example: {command}; there are {', '.join(there)}, or a FILE.toml"
+        )
     if Path(name).is_file():
         return Path(name)
     if f"{name.removesuffix('.toml')}.toml" in shipped:

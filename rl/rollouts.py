@@ -174,12 +174,16 @@ def check_sampling(method: Controller) -> None:
             if not isinstance(sampling, SamplingParams):
                 continue
             plain = SamplingParams(temperature=1.0)
-            wrong = [
-                f"{at}{name}.{key}={getattr(sampling, key):g}, not {getattr(plain, key):g}"
+            wrong = {
+                f"{at}{name}.{key}": (getattr(sampling, key), getattr(plain, key))
                 for key in ("temperature", "top_p", "top_k", "min_p")
                 if getattr(sampling, key) != getattr(plain, key)
-            ]
+            }
             if wrong:
+                told = ", ".join(
+                    f"{key}={has:g}, not {must:g}" for key, (has, must) in wrong.items()
+                )
+                give = " ".join(f"{key}={must:g}" for key, (_, must) in wrong.items())
                 raise UsageError(
-                    f"rollouts must be sampled as they are trained on: {', '.join(wrong)}"
+                    f"rollouts must be sampled as they are trained on: {told}; give {give}"
                 )

@@ -9,7 +9,9 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from reason.backends.base import Backend
+from reason.backends.connect import connect
 from reason.backends.hf import HFBackend
+from reason.errors import BackendError
 from rl.weight_transfer import Way, servers_of
 
 
@@ -59,6 +61,17 @@ class Embedded:
 
     async def close(self) -> None:
         await self._backend.close()
+
+
+def reached(spec: str) -> Backend:
+    """The servers that a recipe names by its key `backend`. Raises BackendError if they do not
+    answer, UsageError for a name that is none."""
+    try:
+        return connect(spec)
+    except BackendError as error:
+        raise BackendError(
+            f"backend={spec}: {error}; start that server, or give another backend="
+        ) from error
 
 
 class Served:

@@ -22,6 +22,7 @@ from eval.progress import duration
 from reason.errors import TrainingError, UsageError
 from rl import checkpoint
 from rl.batches import Batch, block, fitting
+from rl.claim import check, claim
 from rl.fast_llama import FastLlama
 from rl.model import export, load_model, new_model
 from rl.recipe import Recipe, Stage
@@ -170,9 +171,11 @@ def train(recipe: Recipe, folder: Path, console: Console) -> None:
     UsageError for a recipe that cannot be carried out, before anything is trained, and for a
     folder in which another process trains.
     """
+    check(folder, "sft")
     for index, stage in enumerate(recipe.stage):  # is there something to learn from?
         next(fitting(stage.data, recipe.batch, f"{recipe.seed}/check/{index}"))
     with checkpoint.locked(folder):
+        claim(folder, "sft")
         _train(Training(recipe, folder), console)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eval.folder import read_json
 from eval.folders import Evaluation, read_evaluations
 from eval.trees import read_trees
 from reason.errors import UsageError
@@ -22,6 +23,8 @@ def examples(place: Path, role: str = "policy") -> list[Example]:
     """
     if place.is_dir():
         kept = read_evaluations([place])
+        for one in kept:
+            _check_role(one, role)
         found = [example for one in kept for example in _of_evaluation(one, role)]
     else:
         found = list(_of_file(place))
@@ -33,6 +36,16 @@ def examples(place: Path, role: str = "policy") -> list[Example]:
 def requests_in(example: Example) -> list[Request]:
     """The requests of a row."""
     return [Request(one["context"], one["sampled"]) for one in example["requests"]]
+
+
+def _check_role(evaluation: Evaluation, role: str) -> None:
+    config = read_json(evaluation.path / "config.json")
+    roles = config.get("backends", {}) if isinstance(config, dict) else {}
+    if roles and role not in roles:
+        raise UsageError(
+            f"no model of {evaluation.path} had the role {role!r}: give --role "
+            f"{' or '.join(sorted(roles))}"
+        )
 
 
 def _of_evaluation(evaluation: Evaluation, role: str) -> Iterator[Example]:

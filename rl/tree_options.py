@@ -18,7 +18,7 @@ class TreeOptions:
     for a sampler that computes otherwise (truncated importance sampling); 0 for none."""
     row_tokens: int = 16384
     """Tokens of a packed row."""
-    attention: str = ""
+    attention: Literal["", "tree", "flex_attention", "sdpa", "eager"] = ""
     """What the model is set to; by default "tree", on a GPU "flex_attention"."""
     mask_truncated: bool = False
     """Whether what was cut off by its length or the budget is not trained on."""

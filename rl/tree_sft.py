@@ -14,16 +14,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from eval.folder import settle_config
 from reason.config import Values, unknown_key
 from reason.errors import UsageError
 from reason.keys import Trees
 from rl import checkpoint
+from rl.claim import check, claim
+from rl.curves import draw, logs_of
 from rl.layouts import pack
+from rl.log import log
 from rl.masks import arguments, guard, register
+from rl.resume import going_on, writing
 from rl.tree_data import Example, examples, requests_in
 from rl.trl_config import configured, reporting, settings
-from rl.trl_run import begin, log, newest
+from rl.trl_run import begin, newest, steps_of
 
 OURS = {
     "output_dir": "it is --out",
@@ -39,7 +42,7 @@ OURS = {
 DEFAULTS = {
     "per_device_train_batch_size": 16,
     "gradient_checkpointing": False,
-    "logging_steps": 10,
+    "logging_steps": 1,
     "learning_rate": 1e-5,
     "disable_tqdm": True,
 }
@@ -128,6 +131,7 @@ def train_trees(asked: Imitation, folder: Path, console: Console) -> None:
     Raises UsageError for runs of another vocabulary and for a folder of another training.
     """
     args = configuration(folder, asked.seed, asked.report_to, asked.sft)
+    check(folder, "trees")
     rows = examples(asked.data, asked.role)
     torch.set_num_threads(asked.threads)
     network, tokenizer = begin(asked.model)
@@ -138,20 +142,22 @@ def train_trees(asked: Imitation, folder: Path, console: Console) -> None:
             f"{asked.data} has the token {most}, and {asked.model} only {size}: another model's?"
         )
     with checkpoint.locked(folder):
-        settle_config(folder / "config.json", _described(asked, rows), begun=False, what="training")
+        claim(folder, "trees", _described(asked, rows))
         trainer = trainer_of(network, tokenizer, rows, args)
         trainer.remove_callback(PrinterCallback)
         last = newest(folder)
         if last and (folder / "model").is_dir():
-            said = f"finished before: the model is in {folder / 'model'}"
+            said = f"finished before, at step {steps_of(last)}: the model is in {folder / 'model'}"
             console.print(said, markup=False, soft_wrap=True)
             return
-        began = f"going on from {last}" if last else f"{len(rows):,} runs, into {folder}"
-        console.print(began, markup=False, soft_wrap=True)
-        with Telling(folder, console) as telling:
+        last = going_on(folder, console)
+        if not last:
+            console.print(f"{len(rows):,} runs, into {folder}", markup=False, soft_wrap=True)
+        with writing(folder, "sft.save_steps"), Telling(folder, console) as telling:
             trainer.add_callback(telling)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
-        trainer.save_model(str(folder / "model"))
+        with writing(folder, "sft.save_steps"):
+            trainer.save_model(str(folder / "model"))
     console.print(f"the model is in {folder / 'model'}", markup=False, soft_wrap=True)
 
 
@@ -179,6 +185,10 @@ class Telling(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update(self._task, completed=state.global_step, total=state.max_steps)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if (self._folder / "log.jsonl").exists():
+            draw({"run": logs_of(self._folder)}, self._folder / "curves.png")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

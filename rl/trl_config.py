@@ -21,6 +21,12 @@ CHOICES: Mapping[str, Mapping[str, tuple[str | bool, ...]]] = {
 """Words that TRL documents and looks at only when it trains, by configuration and key."""
 
 
+NOT_NEGATIVE = ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "beta")
+POSITIVE = ("save_steps", "logging_steps")
+SHARES = ("adam_beta1", "adam_beta2")
+"""Numbers that the optimiser, or the loop, takes only so."""
+
+
 def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
     """What a table sets of the configuration `cls`, as its own types.
 
@@ -40,6 +46,8 @@ def settings(cls: Any, table: Any, ours: Mapping[str, str], at: str) -> Values:
         name: _typed(value, known[name].default, f"{at}.{name}", words.get(name, ()))
         for name, value in table.items()
     }
+    for name, value in found.items():
+        _bounded(name, value, f"{at}.{name}")
     if found.get("max_steps", 1) == 0:
         raise UsageError(f"{at}.max_steps must be 1 or more, or -1 for whole epochs, got 0")
     return found
@@ -66,6 +74,17 @@ def configured(cls: Any, at: str, **given: Any) -> Any:
         return cls(**given)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UsageError(f"{at}: {error}") from error
+
+
+def _bounded(name: str, value: Any, at: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if name in NOT_NEGATIVE and value < 0:
+        raise UsageError(f"{at} must be 0 or more, got {value:g}")
+    if name in POSITIVE and value <= 0:
+        raise UsageError(f"{at} must be more than 0, got {value:g}")
+    if name in SHARES and not 0 <= value < 1:
+        raise UsageError(f"{at} must be from 0 to less than 1, got {value:g}")
 
 
 def _typed(value: Any, default: Any, at: str, words: Sequence[str | bool]) -> Any:

@@ -1,7 +1,5 @@
-"""What runs of TRL's trainers share: the model they begin with, the newest checkpoint, the log."""
+"""What runs of TRL's trainers share: the model they begin with, the newest checkpoint."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +49,11 @@ def tokenizer_of(model: str) -> Any:
 
 def finished(folder: Path, steps: int, console: Console) -> bool:
     """Whether so many steps were made and the model is there; says so."""
-    model = folder / "model"
-    if not 0 < steps <= steps_of(newest(folder)) or not model.is_dir():
+    model, made = folder / "model", steps_of(newest(folder))
+    if not 0 < steps <= made or not model.is_dir():
         return False
-    console.print(f"finished before: the model is in {model}", markup=False, soft_wrap=True)
+    said = f"finished before, at step {made}: the model is in {model}"
+    console.print(said, markup=False, soft_wrap=True)
     return True
 
 
@@ -71,11 +70,3 @@ def newest(folder: Path) -> Path | None:
 def steps_of(checkpoint: Path | None) -> int:
     """After how many steps it was written; 0 for none."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-
-
-def log(folder: Path, step: int, figures: Mapping[str, Any]) -> None:
-    """Add a row to folder/log.jsonl: the step, and what of the figures is a number."""
-    row: dict[str, float] = {"step": step}
-    row |= {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
-    with (folder / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")

@@ -270,7 +270,7 @@ def test_rollouts_ahead_and_going_on(server: str, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "going on from" in again.stdout and steps(tmp_path) == [1, 2, 3, 4]
     third = trained("async_countdown", tmp_path, server, *more, "grpo.max_steps=4")
-    assert third.stdout == f"finished before: the model is in {tmp_path / 'model'}\n"
+    assert third.stdout == f"finished before, at step 4: the model is in {tmp_path / 'model'}\n"
 
 
 def test_a_sampler_that_takes_no_weights(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     assert [row["step"] for row in curve if "reward" in row] == [1, 2, 3, 4]
     assert [row["step"] for row in curve if "reward" not in row] == [0, 2, 4]
     assert rows(tmp_path / "b") == curve
+    assert len(log.read_text().splitlines()) == len(curve)  # no step stands there twice
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert (tmp_path / "b" / "curves.png").stat().st_size > 10_000
@@ -165,7 +166,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_curve(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.stderr
     # It is finished, and said again it changes nothing.
     third = subprocess.run(command(tmp_path / "b", *more), capture_output=True, text=True)
-    assert third.returncode == 0 and "finished before" in third.stdout
+    assert third.returncode == 0 and "finished before, at step 4: the model" in third.stdout
     assert (tmp_path / "b" / "model" / "model.safetensors").read_bytes() == weights[0]
     # Another recipe does not go on with it.
     wider = [word.replace("width=2", "width=4") for word in SMALL]
@@ -202,6 +203,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     curve = rows(tmp_path / "a")
     assert [row["step"] for row in curve if "reward" in row] == [1, 2]
     assert done.stdout.count("the model is in") == 1
+    for row in curve:  # both are of all rollouts, not of one process's
+        assert row["rollout/correct"] == pytest.approx(row["reward"])
     # With as many rollouts for each process as one process has.
     alone = subprocess.run(
         command(tmp_path / "b", "grpo.max_steps=1", "evaluate_every=0"),

@@ -83,7 +83,12 @@ def test_right_runs_of_an_evaluation_are_learnt_from(tmp_path: Path) -> None:
     total = sum(row["total_tokens"] for row in kept if row["correct"])
     assert sum(len(one["sampled"]) for row in data for one in row["requests"]) == total
     folder = tmp_path / "sft"
-    words = ("train", "trees", str(out), "--out", str(folder), "sft.logging_steps=1")
+    words = ("train", "trees", str(out), "--out", str(folder))
+    nobody = reason(*words, "--role", "nobody")
+    assert nobody.exit_code == 2 and not folder.exists()
+    assert nobody.stderr == (
+        f"reason: no model of {out} had the role 'nobody': give --role policy\n"
+    )
     done = reason(*words, "sft.max_steps=2")
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -92,9 +97,10 @@ def test_right_runs_of_an_evaluation_are_learnt_from(tmp_path: Path) -> None:
     assert lines[3:] == [f"the model is in {folder / 'model'}"]
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
+    assert (folder / "curves.png").stat().st_size > 1000
     assert load_pair(str(folder / "model"), "float32", "cpu")[1].get_vocab()
     assert reason(*words, "sft.max_steps=2").stdout == (
-        f"finished before: the model is in {folder / 'model'}\n"
+        f"finished before, at step 2: the model is in {folder / 'model'}\n"
     )
     other = reason(*words, "sft.max_steps=3")
     assert other.exit_code == 2 and "holds another training" in other.stderr

@@ -192,8 +192,10 @@ class ChatApp(SteeringKeys, App[int]):
         """One frame."""
         for view in self.query(TreeView):
             view.frame()
-        for pane in self.query(TextView) if self.tree_view else ():  # none while it closes
-            pane.show(self.tree_view.run, self.tree_view.selected)
+        shown = self.tree_view
+        for pane in self.query(TextView):  # none while it closes
+            if shown:
+                pane.show(shown.run, shown.selected)
 
     async def _drawn(self) -> None:
         done = asyncio.Event()
