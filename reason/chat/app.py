@@ -192,10 +192,8 @@ class ChatApp(SteeringKeys, App[int]):
         """One frame."""
         for view in self.query(TreeView):
             view.frame()
-        shown = self.tree_view
-        for pane in self.query(TextView):  # none while it closes
-            if shown:
-                pane.show(shown.run, shown.selected)
+        if (shown := self.tree_view) and (panes := self.query(TextView)):  # none while it closes
+            panes.first().show(shown.run, shown.selected)
 
     async def _drawn(self) -> None:
         done = asyncio.Event()
