@@ -20,7 +20,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
     return [
         (["ask"], "nothing was asked; for example"),
         (["ask", " "], "nothing was asked"),
-        (["aks"], "no command is called 'aks'; there is: ask, replay, eval, sweep, report"),
+        (["aks"], "no command is called 'aks'; there is: ask, chat, replay, eval, sweep"),
         ([*question, "--width", "4"], "no option is called --width; fields of a method, its "),
         (
             [*question, "-c", "atts"],

@@ -153,7 +153,7 @@ async def test_an_unknown_model_path_or_run() -> None:
             "POST /v1/embeddings: Not Found; see /openapi.json for what there is",
         )
         status, body, headers = await posted(url, {}, "/v1/models")
-        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+        assert (status, set(headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
 async def test_what_a_countdown_model_does_not_read() -> None:
