@@ -57,7 +57,7 @@ def mistakes(folder: Path) -> list[tuple[list[str], str]]:
             [*question, "-c", "best_of_n", "n=4", "enough=7"],
             "enough must be at most 1, the highest score of the scorer verifier, got 7",
         ),
-        ([*question, "syntax=xml"], "no syntax is called 'xml'; there is: tags, countdown"),
+        ([*question, "syntax=xml"], "no syntax is called 'xml'; there is: tags, plain"),
         ([*question, "--config", "none.toml"], "cannot read none.toml"),
         ([*question, "--config", str(folder / "bad.toml")], "is not valid TOML"),
         ([*question, "--config", str(folder / "odd.toml")], "unknown key colour"),
