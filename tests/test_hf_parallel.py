@@ -380,11 +380,12 @@ def test_numbers_out_of_range(numbers: dict[str, Any], said: str) -> None:
         Layout(**numbers)
 
 
+@pytest.mark.parametrize("fused", (True, False))
 @pytest.mark.parametrize("width", (8, 6))
 @pytest.mark.parametrize("softcap", (None, 2.0))
 @pytest.mark.parametrize("masked", (True, False))
 def test_keys_of_all_rows_are_gone_through_once(
-    masked: bool, softcap: float | None, width: int
+    masked: bool, softcap: float | None, width: int, fused: bool
 ) -> None:
     torch.manual_seed(4)
     query, key = torch.randn(5, 2, 3, 8), torch.randn(1, 2, 7, 8)
@@ -394,6 +395,6 @@ def test_keys_of_all_rows_are_gone_through_once(
         mask[:, 0] = 0.0
     once = with_lse(query, key, value, mask, 0.5, softcap, 0.7)
     keys, values = (x.expand(5, -1, -1, -1) for x in (key, value))
-    each = with_lse(query, keys, values, mask, 0.5, softcap, 0.7)
+    each = with_lse(query, keys, values, mask, 0.5, softcap, 0.7, fused)
     assert [x.shape for x in once] == [(5, 2, 3, width), (5, 2, 3)]
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(once, each, strict=True))

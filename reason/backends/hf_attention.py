@@ -57,6 +57,8 @@ class Batch:
     runs: list[Run]
     exact: bool
     """Compute each row as if it were alone, so that its bits do not depend on the others."""
+    fused: bool
+    """Use the kernels that never hold the scores."""
     layers: int = 0
     _places: dict[int, torch.Tensor] = field(default_factory=dict)
 
@@ -108,15 +110,17 @@ def attend(
             ks, vs = (x[run.slot : run.slot + len(mine), :, : run.length] for x in (keys, values))
         else:
             ks, vs = (x[run.slot : run.slot + 1, :, : run.length] for x in (keys, values))
-        if run.beside or softcap is not None:
+        if run.beside or softcap is not None or not batch.fused:
             if batch.exact:
                 ks, vs = (x.expand(len(mine), -1, -1, -1) for x in (ks, vs))
             if run.beside:
-                seen = run.beside.attend(layer, mine, ks, vs, mask, scale, softcap, batch.exact)
+                seen = run.beside.attend(
+                    layer, mine, ks, vs, mask, scale, softcap, batch.exact, batch.fused
+                )
             else:
                 groups = mine.view(len(mine), ks.shape[1], -1, mine.shape[-1])
-                seen = with_lse(groups, ks, vs, mask, scale, softcap)[0].flatten(1, 2)
-            rows[run.start : run.stop] = seen
+                seen, _ = with_lse(groups, ks, vs, mask, scale, softcap, fused=batch.fused)
+            rows[run.start : run.stop] = seen.reshape(len(mine), *out.shape[1:])
             continue
         if run.shared and not batch.exact:
             answer = scaled_dot_product_attention(

@@ -47,15 +47,16 @@ class Beside:
         scale: float,
         softcap: float | None,
         exact: bool,
+        fused: bool,
     ) -> torch.Tensor:
         """Attention of query [n, heads, dim] to its own keys and values [n, groups, keys, dim],
         with `mask` [n, keys] added to the logits, and to the contexts: [n, heads, dim]. If `exact`,
-        each row is computed as if it were alone."""
+        each row is computed as if it were alone; for `fused` see `with_lse`."""
         n, heads, dim = query.shape
         grouped = query.view(n, key.shape[1], heads // key.shape[1], dim)
-        rest = with_lse(grouped, key, value, mask, scale, softcap)
+        rest = with_lse(grouped, key, value, mask, scale, softcap, fused=fused)
         k, v = (t[None].expand(n if exact else 1, -1, -1, -1) for t in self.layers[layer])
-        contexts = with_lse(grouped, k, v, None, scale, softcap, self.temperature)
+        contexts = with_lse(grouped, k, v, None, scale, softcap, self.temperature, fused)
         return merged(contexts, rest, self.scale * self.temperature).reshape(n, heads, -1)
 
 

@@ -120,6 +120,7 @@ class SlotModel:
             and config.num_attention_heads > 1
             and getattr(config, "attn_logit_softcapping", None) is None
         )
+        self.fused = True
         self.most = max_batch + 192 if self.device.type == "cpu" else max_batch + 2048
         """Most rows of a pass."""
         with torch.inference_mode():
@@ -149,7 +150,9 @@ class SlotModel:
         beyond = self._columns[:longest] > at[padding:, None]
         mask = torch.zeros(beyond.shape, dtype=self.dtype, device=self.device)
         mask.masked_fill_(beyond, float("-inf"))
-        batch = Batch(self.cache, padding, slots, positions, mask, rows.runs, self.exact)
+        batch = Batch(
+            self.cache, padding, slots, positions, mask, rows.runs, self.exact, self.fused
+        )
         logits: torch.Tensor = self.model(
             input_ids=torch.from_numpy(_pad(tokens, padding)).to(self.device)[None],
             position_ids=places[None],
@@ -175,15 +178,28 @@ class SlotModel:
         self.cache.values.clear()
 
     def _try(self) -> None:
-        """Find out whether the model runs at all, and with how many rows bits stay the same."""
-        reference = self._probe(_LEAST * 4, _LEAST)
-        while self.exact and not all(
-            torch.equal(reference[:size], self._probe(size, size)[: len(reference)])
-            for size in (_LEAST + 8, _LEAST + 24, 104, self.most)
-        ):
-            # Kernels also change at some larger size: fewer rows then.
-            self.most -= 64
-            self.exact = self.most >= self.cache.limit // 2 + 64
+        """Find out whether the model runs at all, and with which kernels and how many rows
+        bits stay the same."""
+        self._probe(_LEAST, _LEAST)
+        if not self.exact:
+            return
+        most = self.most
+        # On some CPUs the fused kernel rounds otherwise on the second thread: its scratch memory
+        # is aligned otherwise there.
+        for fused in (True, False):
+            self.fused = fused
+            reference = self._probe(_LEAST * 4, _LEAST)
+            if all(self._same(reference, size) for size in (_LEAST + 8, _LEAST + 24, 104)):
+                # Kernels also change at some larger size: fewer rows then.
+                for rows in range(most, self.cache.limit // 2 + 63, -64):
+                    self.most = rows
+                    if self._same(reference, self.most):
+                        return
+        self.exact, self.fused, self.most = False, True, most
+
+    def _same(self, reference: torch.Tensor, size: int) -> bool:
+        """Whether passes of `size` rows give the bits of the reference."""
+        return torch.equal(reference[:size], self._probe(size, size)[: len(reference)])
 
     def _probe(self, length: int, step: int) -> torch.Tensor:
         """Logits of an arbitrary sequence, computed `step` rows at a time."""
