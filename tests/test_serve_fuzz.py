@@ -98,6 +98,21 @@ def test_it_describes_itself(url: str) -> None:
         assert json.load(answer) == json.loads(json.dumps(DESCRIBED))
 
 
+@pytest.mark.parametrize(
+    "path, asked",
+    [
+        ("/v1/completions", {"prompt": "2+2?"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "2+2?"}]}),
+    ],
+)
+def test_a_stream_is_what_it_describes(url: str, path: str, asked: dict[str, Any]) -> None:
+    body = {"model": "scripted+single", "stream": True, **asked}
+    response = SCHEMA[path]["post"].Case(body=body, media_type="application/json").call(url)
+    assert response.headers["content-type"][0].startswith("text/event-stream")
+    assert response.content.endswith(b"data: [DONE]\n\n")
+    SCHEMA[path]["post"].Case(body=body).validate_response(response, checks=CHECKS)
+
+
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize("path, method", OPERATIONS)
 def test_nothing_makes_it_fail(url: str, path: str, method: str, mode: Any) -> None:

@@ -48,6 +48,12 @@ _CARDS = {
     "required": ["object", "data"],
     "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _CARD}},
 }
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "a chunk as JSON, or [DONE]"}},
+}
+"""Of a stream: before OpenAPI 3.2 its schema is that of an event."""
 _OBJECT = {"type": "object"}
 _JSON = "application/json"
 
@@ -59,7 +65,7 @@ def document(models: Sequence[str]) -> dict[str, Any]:
     )
     for name in ("ChatRequest", "CompletionRequest"):
         components[name]["properties"]["model"] = {"enum": list(models)}
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream = {"text/event-stream": {"schema": _EVENT}}
     answers = {"content": {_JSON: {"schema": _ANSWER}, **stream}}
     failed = (400, 401, 408, 413, 429, 500, 502, 503)
     run = {"name": "run", "in": "path", "required": True, "schema": {"type": "string"}}
