@@ -94,13 +94,17 @@ class Journal:
             )
         )
 
-    def ended(self, thread: Thread, segment: int, finish: Finish, sent: int = 0) -> None:
-        """The end of a sampled segment, for a reason that the model did not give."""
+    def ended(
+        self, thread: Thread, segment: int, finish: Finish, sent: int = 0, text: str = ""
+    ) -> None:
+        """The end of a sampled segment, for a reason that the model did not give, and the text
+        that its tokens still lack."""
         self._tell(
             Tokens(
                 thread=thread.id,
                 segment=segment,
                 origin="sampled",
+                text=text,
                 finish=finish,
                 prompt_tokens=sent,
                 at=self.now(),

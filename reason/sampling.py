@@ -49,7 +49,7 @@ class Sampling:
             left, room = params.max_tokens - done, self._journal.ledger.room(thread)[0]
             if min(left, room) < 1 or self._steering.expired:
                 finish = "length" if left < 1 else "budget"
-                self._journal.ended(thread, index, finish)
+                self._ended(thread, index, finish)
             else:
                 place = f"{thread.id}/{index}" + (f"+{done}" if done else "")
                 # Its children done, a parent is what the whole run waits for.
@@ -99,14 +99,23 @@ class Sampling:
                         if c.finish or self._journal.ledger.room(thread)[0] < 1:
                             return finish
                         if enough and enough(thread.segments[index]):
-                            self._journal.ended(thread, index, "stop")
+                            self._ended(thread, index, "stop")
                             return "stop"
                 raise BackendError(f"{thread.model} stopped answering without saying why")
             except BaseException as error:
                 if finish is None:
                     why = "budget" if thread.id in self._steering.late else finish_of(error)
-                    self._journal.ended(thread, index, why, 0 if why == "error" else sent)
+                    self._ended(thread, index, why, 0 if why == "error" else sent)
                 raise
+
+    def _ended(self, thread: Thread, index: int, finish: Finish, sent: int = 0) -> None:
+        """The end of a segment that the model did not end: its last tokens may be part of a
+        character, or of none, and their text has been held back."""
+        text = ""
+        for segment in thread.segments[index:]:
+            whole = self._backend(thread.model).decode(segment.ids)
+            text = whole.removeprefix(segment.text) if whole.startswith(segment.text) else ""
+        self._journal.ended(thread, index, finish, sent, text)
 
     def seed_at(self, place: str, own: int | None = None) -> int | None:
         """Depends on the place in the tree, not on who ran first; and on the run's seed and that

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers.self_consistency import SelfConsistency
+from reason.backends.hf import HFBackend
 from reason.backends.scripted import ScriptedBackend
 from reason.engine import Engine
 from reason.errors import BackendError, BudgetExceeded
-from reason.events import Closed
+from reason.events import Closed, Event, Tokens
 from reason.ledger import Budget, Ledger
+from reason.sampling import Enough
 from reason.types import Prompt, Result, SamplingParams, Segment, Thread
+from tests import tiny
 from tests.runs import Run, run
 
 PLAIN = SamplingParams()
@@ -298,3 +301,36 @@ def test_the_room_of_a_thread_is_the_least_of_three() -> None:
     assert ledger.full(0) is None
     assert Ledger(Budget(threads=2), threads=2).full(0) == "threads"
     assert Ledger(Budget(depth=1)).full(2) == "depth"
+
+
+def test_what_is_cut_short_has_the_text_of_its_tokens() -> None:
+    """Also of bytes that are no characters, or not yet: their text waits for what follows."""
+    words, finishes = tiny.letters(), set[Any]()
+    for seed in range(12):
+        backend = HFBackend(tiny.model("llama", vocabulary=len(words)), words)
+        seen = Run(_cut_short, backend, budget=Budget(total_tokens=40), seed=seed)
+
+        def sink(event: Event, seen: Run = seen) -> None:
+            if isinstance(event, Tokens) and event.thread == "0.0" and event.origin == "sampled":
+                assert seen.engine is not None
+                if len(seen.engine.tree["0.0"].ids) > 8:
+                    seen.engine.cancel(seen.engine.tree["0.0"])
+
+        seen.sinks.append(sink)
+        done = asyncio.run(seen.go())
+        segments = [s for t in done.tree for s in t.segments if s.origin == "sampled"]
+        finishes |= {s.finish for s in segments}
+        assert [s.text for s in segments] == [words.decode(s.ids) for s in segments]
+    assert finishes >= {"budget", "cancelled", "stop"}
+
+
+async def _cut_short(engine: Engine, prompt: Prompt) -> Result:
+    root = engine.open(prompt)
+    threads = [engine.fork(root) for _ in range(4)]
+
+    async def one(thread: Thread) -> Segment:
+        few: Enough | None = (lambda s: len(s.ids) > 6) if thread.id == "0.3" else None
+        return await engine.generate(thread, PLAIN, enough=few)
+
+    await engine.map(one, threads)
+    return Result("", root.id)
