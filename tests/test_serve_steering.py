@@ -128,7 +128,11 @@ async def test_a_branch_with_a_hint_a_pinned_answer_and_more_budget() -> None:
     last = viewer.chunks[-1]["reason"]
     assert (last["ending"]["answer"], last["ending"]["thread"]) == ("ours", "0.0")
     notes = [(e.thread, e.name, e.value) for e in viewer.events if isinstance(e, Noted)]
-    assert notes == [("0.0", "hint", "HINT"), ("0.0", "pinned", "ours")]
+    assert notes == [
+        ("0.0", "hint", "HINT"),
+        ("0", "budget", {"total_tokens": "131072"}),
+        ("0.0", "pinned", "ours"),
+    ]
 
 
 async def test_what_cannot_be_steered_says_why() -> None:
@@ -139,7 +143,7 @@ async def test_what_cannot_be_steered_says_why() -> None:
             ({"do": "cancel", "thread": "0.7"}, "no thread is called '0.7'; there is: 0"),
             ({"do": "branch", "thread": "0", "kept": 9**9}, "kept must be in 1.."),
             ({"do": "branch", "thread": "0", "kept": 0}, "kept must be in 1.."),
-            ({"do": "extend", "budget": {"tokens": 3}}, "a budget has no 'tokens'; it has:"),
+            ({"do": "extend", "budget": {"tokens": 3}}, "unknown key budget.tokens (did you mean total_tokens?)"),
             ({"do": "extend", "budget": {"depth": -1}}, "budget.depth must be 0 or more"),
             ({"do": "dance"}, "Invalid value 'dance'"),
             ({"do": "stop", "thread": "0"}, "unknown field `thread`"),

@@ -12,7 +12,7 @@ from reason.account import UNFINISHED, Ending, account, split_ending
 from reason.ask import ending_of
 from reason.backends.base import Backend
 from reason.backends.connect import Say, connect
-from reason.chat.steer import LocalSteer, PlayedSteer, Steer
+from reason.chat.steer import PlayedSteer
 from reason.errors import UsageError
 from reason.events import Event
 from reason.journal import Sink
@@ -22,6 +22,7 @@ from reason.question import Prepare
 from reason.record import read
 from reason.replay import replayed
 from reason.run import described, solve, titled
+from reason.steer import LocalSteer, Steer
 from reason.tree import ThreadTree
 from reason.types import Message
 

@@ -10,13 +10,13 @@ from typing import Any
 from reason.account import Ending
 from reason.chat.hosts import Job, Outcome, cut_short
 from reason.chat.reply import reply_of
-from reason.chat.steer import Steer
 from reason.chat.texts import Texts
 from reason.chat.timeline import Timeline
 from reason.condenser import Condenser
 from reason.errors import ReasonError, UsageError
 from reason.events import Event
 from reason.record import Recorder
+from reason.steer import Steer
 from reason.watch import Watch
 
 GRACE = 3.0

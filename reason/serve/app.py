@@ -50,7 +50,7 @@ def app_of(service: Service) -> Starlette:
             asked = decode_steer(await read(request, service.limits.body))
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise invalid(error) from None
-        return _json(steered(request.path_params["run"], asked, service))
+        return _json(await steered(request.path_params["run"], asked, service))
 
     async def health(request: Request) -> Response:
         reason = await down(service.models)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from uuid import uuid4
 
 import msgspec
@@ -22,6 +23,7 @@ from reason.serve.reply import Reply
 from reason.serve.request import ChatRequest, CompletionRequest
 from reason.serve.service import Service
 from reason.serve.transcript import Transcript
+from reason.steer import LocalSteer
 
 READING = 30.0
 """Seconds in which a request must have come as a whole."""
@@ -79,6 +81,7 @@ class Completions:
         id = f"{reply.begin}{uuid4().hex}"
         envelope = Envelope(id, order.model, reply, order.usage, order.events, order.logprobs)
         jobs = []
+        allowed = partial(service.limits.allowed, choices=order.n)
         for index in range(order.n):
             outbox = Outbox(bell, order.events)
             jobs.append(
@@ -92,6 +95,7 @@ class Completions:
                     bell,
                     outbox,
                     Transcript(order.turn, service.models, outbox, order.stops, order.logprobs),
+                    LocalSteer(order.turn.controller, order.turn.answer, allowed),
                 )
             )
         return Delivery(service, envelope, jobs, bell, send)

@@ -18,6 +18,7 @@ from reason.run import Trajectory, solve
 from reason.serve.fault import Fault, fault_of, unavailable
 from reason.serve.outbox import Bell, Outbox
 from reason.serve.transcript import Transcript
+from reason.steer import LocalSteer
 
 log = logging.getLogger("reason.serve")
 
@@ -36,6 +37,7 @@ class Job:
     bell: Bell
     outbox: Outbox
     transcript: Transcript
+    steer: LocalSteer
     run: Trajectory | None = None
     fault: Fault | None = None
     """Why there is nothing to be told, or no more."""
@@ -107,8 +109,9 @@ class Job:
     async def _solve(self) -> None:
         question = self.turn.question
 
-        def steer(engine: Engine) -> None:
+        def begun(engine: Engine) -> None:
             self.transcript.engine = engine
+            self.steer(engine)
 
         self.run = run = await solve(
             self.turn.controller,
@@ -118,7 +121,7 @@ class Job:
             sinks=[self.transcript, self._watch],
             scorers=question.scorers,
             seed=self.seed,
-            steer=steer,
+            steer=begun,
         )
         answered = run.result is not None and run.result.answer is not None
         self.fault = self.transcript.fault
