@@ -1,11 +1,13 @@
 """A conversation without a terminal: turns, steering, comparison, recordings, files."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from reason.chat import archive
+from reason.chat.heading import heading
 from reason.chat.plain import answer_lines
 from reason.chat.run import STOPPED, Run
 from reason.chat.session import Exchange, Session
@@ -130,6 +132,28 @@ async def test_a_turn_that_is_over_can_be_forked_and_is_recorded_once_more(tmp_p
     again = list(events)
     assert made in {event.thread for event in again}
     assert run.ending and again[-1] == run.ending.note()
+
+
+async def test_what_is_branched_off_an_ended_turn_counts_and_the_pause_before_does_not() -> None:
+    def endless_with_a_hint(context: str, params: SamplingParams) -> str:
+        return "on " * 2000 if "HINT" in context else "short"
+
+    backend = general(endless_with_a_hint, delay=0.02)
+    async with session(backend, controller="single") as chat:
+        (run,) = await over(chat.ask("?"))
+        before = dict(run.figures)
+        await asyncio.sleep(1.0)
+        made = await run.branch("0", " HINT ")
+        line = run.watch.lines[made]
+        while not run.timeline.rate(line):
+            await asyncio.sleep(0.05)
+            run.timeline.measure(run.now)
+        assert run.running and 1.0 <= run.seconds < run.now - 1.0
+        assert heading(run, "", 99).endswith(f"1/2 threads · path {line.clock:,}")
+        await chat.stop()
+    assert run.figures["total_tokens"] == run.watch.tokens > before["total_tokens"]
+    assert run.figures["threads"] == 2 and run.figures["seconds"] == run.seconds
+    assert run.figures["seconds"] < run.now - 1.0
 
 
 async def test_two_methods_are_compared_on_one_question() -> None:

@@ -23,6 +23,7 @@ from reason.chat.greeting import greeting
 from reason.chat.history import History
 from reason.chat.hosts import Host
 from reason.chat.keyboard import KEYS
+from reason.chat.layout import LAYOUT
 from reason.chat.prompt_line import PromptLine
 from reason.chat.session import Exchange
 from reason.chat.steering_keys import STEERING, SteeringKeys
@@ -40,31 +41,7 @@ class ChatApp(SteeringKeys, App[int]):
     TITLE = "reason chat"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
-    CSS = """
-    #status { height: 1; background: $panel; color: $text-muted; padding: 0 1; }
-    #small { display: none; height: 1fr; content-align: center middle; color: $text-error; }
-    Screen.-small #small { display: block; }
-    Screen.-small #body, Screen.-small #status, Screen.-small Footer, Screen.-small #line {
-        display: none;
-    }
-    #body { height: 1fr; layout: vertical; }
-    .-wide #body { layout: horizontal; }
-    #threads { height: 3fr; width: 1fr; }
-    #threads.-empty { display: none; }
-    .-wide #threads { height: 1fr; width: 3fr; }
-    Conversation { height: 2fr; width: 1fr; }
-    .-wide Conversation { height: 1fr; width: 2fr; }
-    .-narrow Conversation:focus { height: 5fr; }
-    #trees { height: 3fr; layout: vertical; }
-    .-wide #trees.pair { layout: horizontal; }
-    .-wide #trees TreeView { width: 1fr; }
-    #text { height: 2fr; }
-    .-narrow #text:focus { height: 6fr; }
-    .-narrow #threads:focus-within { height: 6fr; }
-    #line { height: 1; layout: horizontal; background: $boost; }
-    #line > #mark { width: 2; color: $accent; }
-    #line > PromptLine { width: 1fr; }
-    """
+    CSS = LAYOUT
     BINDINGS: ClassVar[list[BindingType]] = [
         *STEERING,
         Binding("escape", "stop", "Stop", priority=True),

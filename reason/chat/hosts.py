@@ -21,7 +21,7 @@ from reason.live import play
 from reason.question import Prepare
 from reason.record import read
 from reason.replay import replayed
-from reason.run import described, solve, titled
+from reason.run import Trajectory, described, solve, titled
 from reason.steer import LocalSteer, Steer
 from reason.tree import ThreadTree
 from reason.types import Message
@@ -50,6 +50,8 @@ class Job:
     work: Callable[[Sink], Awaitable[Outcome]]
     more: Callable[[], Awaitable[None]] | None = None
     """Waits for what was branched off after its end."""
+    account: Callable[[], Mapping[str, Any]] | None = None
+    """After that."""
     grammar: str = ""
     """Of its model, as `Host` has it."""
 
@@ -87,8 +89,15 @@ class LocalHost:
         turn = self._prepare(messages, settings, self._models)
         question, controller = turn.question, turn.controller
         steer = LocalSteer(controller, turn.answer)
+        run: Trajectory | None = None
+
+        def outcome() -> Outcome:
+            assert run
+            ending = ending_of(run, question)
+            return Outcome(ending, account(run, ending))
 
         async def work(sink: Sink) -> Outcome:
+            nonlocal run
             run = await solve(
                 controller,
                 question.prompt,
@@ -101,8 +110,7 @@ class LocalHost:
             )
             if isinstance(run.failure, UsageError):  # a mistake in the request, not of the run
                 raise run.failure
-            ending = ending_of(run, question)
-            return Outcome(ending, account(run, ending))
+            return outcome()
 
         header = {"controller": described(controller), "seed": seed}
         return Job(
@@ -113,6 +121,7 @@ class LocalHost:
             steer,
             work,
             steer.branches_over,
+            lambda: outcome().figures,
             self.grammar,
         )
 

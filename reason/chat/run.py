@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Run:
         """The mistake in the request, of a run that could not be."""
         self._log = Condenser()
         self._began, self._ended = time.monotonic(), 0.0
+        self._idle = 0.0
+        """Seconds between its end and what was branched off later."""
         self._heard = asyncio.Event()
         self._recorder = Recorder(path, self.header) if path else None
         self._branching: asyncio.Task[None] | None = None
@@ -69,9 +71,14 @@ class Run:
         return not self._task.done() or bool(self._branching and not self._branching.done())
 
     @property
+    def now(self) -> float:
+        """The time on the clock of its events, in seconds since it began."""
+        return time.monotonic() - self._began
+
+    @property
     def seconds(self) -> float:
-        """Since it began, to its end."""
-        return time.monotonic() - self._began if self.ending is None else self._ended
+        """In which it went on, its branches included."""
+        return (self.now if self.running else self._ended) - self._idle
 
     @property
     def reply(self) -> str | None:
@@ -125,6 +132,7 @@ class Run:
         """See `Steer.branch`; of a run that has ended, too, which is recorded once more."""
         made = await self.steer.branch(thread, hint, kept)
         if self._task.done() and self.job.more and not self._branching:
+            self._idle += self.now - self._ended
             self._branching = asyncio.create_task(self._branches(self.job.more()))
         return made
 
@@ -143,7 +151,7 @@ class Run:
             self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
-        self._ended = self.seconds
+        self._ended = self.now
         self.ending, self.figures = outcome.ending, dict(outcome.figures)
         root = self.watch.lines.get("0")
         if self.ending.answer is None and root and root.finish == "cancelled":
@@ -162,9 +170,9 @@ class Run:
         self._recorder = None
         self._heard.set()
 
-    async def _branches(self, over: Any) -> None:
-        """Branches of a run that has ended: on record with all of it in a file of their own, so
-        that the first one is whole at every moment."""
+    async def _branches(self, over: Awaitable[None]) -> None:
+        """Branches of a run that has ended: they go into its account, and on record with all of it
+        in a file of their own, so that the first one is whole at every moment."""
         assert self.ending
         if self.path:
             self.path = _next(self.path)
@@ -176,6 +184,9 @@ class Run:
         except ReasonError as error:
             self.problem = str(error)
         finally:
+            self._ended = self.now
+            if self.job.account:
+                self.figures = {**self.job.account(), "seconds": self._ended - self._idle}
             self._closed(self.ending)
             self._branching = None
 

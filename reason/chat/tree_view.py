@@ -10,11 +10,12 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from reason.chat.heading import heading
 from reason.chat.outline import FILTERS, Outline
 from reason.chat.room import room
 from reason.chat.run import Run
 from reason.chat.tree_row import Look, drawn
-from reason.watch import chain, clean
+from reason.watch import chain
 
 
 class TreeView(ScrollView, can_focus=True):
@@ -80,28 +81,29 @@ class TreeView(ScrollView, can_focus=True):
         self.frame()
 
     def on_resize(self) -> None:
-        self._heightened()
-
-    def _heightened(self) -> None:
-        rows = room(len(self.outline.rows), self.size.height)
-        self.virtual_size = Size(self.size.width, rows)
+        self._sized()
+        self._reveal()
+        self.frame()  # nothing else draws a run that is over
 
     def frame(self) -> None:
         """Take in what happened, and draw it."""
         run = self.run
-        run.timeline.measure(run.seconds)
+        run.timeline.measure(run.now)
         self._critical = run.watch.critical()
         self._below = run.timeline.below()
         if self.outline.update(self._critical):
             self._sized()
+            if self.auto:
+                self._reveal()
         if self.auto:
             self._follow()
-        self._titled()
+        self.border_title = heading(run, self.outline.filter, self.size.width)
         self._plain = self.rich_style
         self.refresh()
 
     def _sized(self) -> None:
-        self._heightened()
+        rows = room(len(self.outline.rows), self.size.height)
+        self.virtual_size = Size(self.size.width, rows)
         widest = max(
             (len(row.branch) + len(row.line.id) + 2 + 4 * bool(row.folded)
              for row in self.outline.rows if not row.decision), default=8,
@@ -117,18 +119,6 @@ class TreeView(ScrollView, can_focus=True):
             writing = [name for name in self._critical if watch.lines[name].writing]
             if writing:
                 self._select(max(writing, key=lambda name: watch.lines[name].clock))
-
-    def _titled(self) -> None:
-        run, watch = self.run, self.run.watch
-        alive = f"{watch.alive}/{watch.threads}" if watch.alive else f"{watch.threads}"
-        seconds = run.seconds if run.running else watch.at or run.seconds
-        rate = watch.tokens / seconds if seconds > 0 else 0
-        facts = [f"{seconds:.1f} s", f"{watch.tokens:,} tok", f"{rate:,.0f} tok/s"]
-        facts += [f"{alive} threads", f"path {watch.clock():,}"]
-        only = f"only {self.outline.filter} · " if self.outline.filter else ""
-        while len(facts) > 1 and len(" · ".join(facts)) + len(run.method) + 6 > self.size.width:
-            facts.pop(2 if len(facts) > 3 else -1)
-        self.border_title = titled(f"{clean(run.method)} · {only}{' · '.join(facts)}")
 
     def render_line(self, y: int) -> Strip:
         number, width = self.scroll_offset.y + y, self.size.width
@@ -234,17 +224,18 @@ class TreeView(ScrollView, can_focus=True):
         if self.outline.place(thread) is None and not self.outline.filter:
             self.outline.shown(thread)
             self._sized()
-        at = self.outline.place(thread) or 0
-        top, height = self.scroll_offset.y, self.size.height
-        if not top <= at < top + height:
-            target = at - height + 1 if at >= top + height else at
-            self.scroll_to(y=max(target, 0), animate=False, force=True)
         if thread != self.selected:
             self.selected = thread
             self.post_message(self.Selected(self))
+        self._reveal()
         self.refresh()
 
-
-def titled(text: str) -> str:
-    """A title in which nothing reads as markup."""
-    return text.replace("[", r"\[")
+    def _reveal(self) -> None:
+        """Scroll to the row that is selected, with no more empty rows below than there must be."""
+        height = self.size.height
+        if height:
+            at = self.outline.place(self.selected) or 0
+            top = min(self.scroll_offset.y, max(len(self.outline.rows) - height, 0))
+            top = min(max(top, at - height + 1), at)
+            if top != self.scroll_offset.y:
+                self.scroll_to(y=top, animate=False, force=True)
