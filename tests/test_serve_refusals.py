@@ -156,10 +156,44 @@ async def test_an_unknown_model_path_or_run() -> None:
         assert (status, set(headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"model": "x y" * 4000},
+        {"response_format": {"type": "z" * 10_000}},
+        {"reason": {"width": "z" * 10_000}},
+        {"reason": {"z" * 10_000: 1}},
+        {"reason": {"events": "x 'y\" " * 4000}},
+        {"reason": {"budget": [1] * 5000}},
+        {"reason": {"syntax": "it's" * 4000}},
+        {"reason": {"sampling": {"temperature": {"a": ["b\n"] * 5000}}}},
+        {"messages": [{"role": "z" * 10_000, "content": "hi"}]},
+    ],
+)
+async def test_what_is_wrong_is_shown_in_part_where_it_is_long(own: dict[str, Any]) -> None:
+    async with hosting(talker()) as url:
+        status, body, _ = await posted(url, {**CHAT, **own})
+        short = await posted(url, {**CHAT, "model": "best"})
+    assert status in (400, 404) and "…" in body["error"]["message"]
+    assert len(body["error"]["message"]) < 500 and len(body["error"]["param"] or "") <= 120
+    assert "…" not in short[1]["error"]["message"], "names that there are are all told"
+
+
 async def test_what_a_countdown_model_does_not_read() -> None:
     async with hosting(service(oracle())) as url:
         status, body, _ = await posted(url, {**CHAT, "model": "apr"})
     assert status == 400 and "reads Countdown problems only" in body["error"]["message"]
+
+
+async def test_an_answer_in_other_words_has_no_tokens_to_tell_of() -> None:
+    asked = {"model": "oracle", "messages": [{"role": "user", "content": "make 24 from 3 5 7 8"}]}
+    async with hosting(service(oracle())) as url:
+        status, body, _ = await posted(url, {**asked, "logprobs": True})
+        own = {"events": True, "sampling": {"max_tokens": 4}}
+        _, told, _ = await posted(url, {**asked, "reason": own})
+    assert (status, body["error"]["param"]) == (400, "logprobs")
+    assert "reason.events" in body["error"]["message"]
+    assert any(event.get("logprobs") for event in told["reason"]["events"]), "as it says"
 
 
 async def test_keys_open_it_and_are_in_no_log(

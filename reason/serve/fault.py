@@ -23,8 +23,19 @@ KINDS = {
 }
 
 
+SHOWN = 100
+"""Characters of a value that a message shows."""
+MESSAGE = 1000
+"""Characters of a message."""
+_VALUE = re.compile(
+    r"""(?<![\w.])[\[{].*[\]}]|(?<!\w)(['"`])(?:\\.|(?!\1)[^\\])*\1(?!\w)|\S{100,}""",
+    re.DOTALL,
+)
+"""What may have come from a client: something in brackets or quotes, and a very long word."""
+
+
 class Fault(Exception):
-    """Why a request is not answered, or not to its end."""
+    """Why a request is not answered, or not to its end. Of long values the message shows a part."""
 
     def __init__(
         self,
@@ -35,8 +46,10 @@ class Fault(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = _VALUE.sub(lambda value: _part(value[0], SHOWN), _part(message, MESSAGE))
         super().__init__(message)
-        self.status, self.param, self.code = status, param, code
+        self.status, self.code = status, code
+        self.param = None if param is None else _part(param, SHOWN)
         self.headers = dict(headers or {})
 
     @property
@@ -45,6 +58,11 @@ class Fault(Exception):
         kind = KINDS.get(self.status, KINDS[400] if self.status < 500 else KINDS[500])
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
+
+
+def _part(text: str, most: int) -> str:
+    """Its beginning and its end, if it has more characters."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
 
 
 def fault_of(error: ReasonError) -> Fault:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reason.backends.base import Info
 from reason.config import merge
 from reason.question import Question, Turn
 from reason.serve.fault import Fault
@@ -76,8 +77,7 @@ def ordered(request: ChatRequest | CompletionRequest, service: Service) -> Order
     logprobs = bool(request.logprobs) if chat else request.logprobs is not None
     if logprobs:
         _alone(method, "logprobs")
-        if not service.models["policy"].info.token_ids:
-            raise Fault(400, "this model tells no log-probabilities", param="logprobs")
+        _check_logprobs(service.models["policy"].info)
     options = request.stream_options
     return Order(
         replace(turn, budget=budget),
@@ -159,6 +159,20 @@ def _alone(method: str, name: str) -> None:
             f"{name} is for methods of one thread: {', '.join(ONE_THREAD)}; {method} has stop "
             "strings and answers of its own",
             param=name,
+        )
+
+
+def _check_logprobs(model: Info) -> None:
+    """Raise Fault for a model of whose answers there are none."""
+    if not model.token_ids:
+        raise Fault(400, f"{model.model} tells no log-probabilities", param="logprobs")
+    if model.grammar:
+        raise Fault(
+            400,
+            f"{model.model} does not write its answer as it is shown, so that the answer has no "
+            "tokens of its own: leave logprobs out; with reason.events=true the tokens that it "
+            "writes come with theirs",
+            param="logprobs",
         )
 
 
