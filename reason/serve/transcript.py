@@ -65,7 +65,10 @@ class Transcript:
             return
         thread = run.tree[result.thread]
         pinned = bool(result.extra.get("pinned"))
-        if not (self.models["policy"].info.grammar or pinned):
+        grammar = self.models["policy"].info.grammar
+        if grammar:
+            self.answer_tokens += self._written(thread, result.answer)
+        if not (grammar or pinned):
             voice, said = self._retold(thread)
             for kind, text, tokens in said:
                 if kind == "content" and text:
@@ -82,16 +85,22 @@ class Transcript:
         """Note a prompt for which there is no room."""
         thread = self._thread(event.thread)
         context = self.models[thread.model].info.context
-        if thread.parent is None and len(event.ids) >= context:
-            self._too_long(len(event.ids), f", and the model's context is {context}")
+        tokens = len(event.ids) - (thread.layout.shift if thread.layout else 0)
+        if thread.parent is None and tokens >= context:
+            self._too_long(tokens, f", and the model's context is {context}")
             assert self.engine is not None
             self.engine.cancel(thread)
 
     def _too_long(self, tokens: int, why: str) -> None:
+        place, advice = "messages", "shorten it"
+        contexts = getattr(self.turn.controller, "contexts", ())
+        if contexts and not any(each.startswith("@") for each in contexts):  # the server's files
+            place = f"reason.contexts[{contexts.index(max(contexts, key=len))}]"
+            advice = f"the longest of its contexts is {place}: shorten or split it"
         self.fault = Fault(
             400,
-            f"the prompt has {tokens} tokens{why}: it does not fit; shorten it",
-            param="messages",
+            f"the prompt has {tokens} tokens{why}: it does not fit; {advice}",
+            param=place,
             code="context_length_exceeded",
         )
 
@@ -122,6 +131,13 @@ class Transcript:
     def _speaks(self, thread: Thread) -> bool:
         assert self.engine is not None
         return speaking(self.turn.controller, self.engine.tree, thread)
+
+    def _written(self, thread: Thread, answer: str) -> int:
+        """Tokens from the answer on, where the model wrote it last."""
+        assert self.engine is not None
+        last = thread.segments[-1]
+        at = last.text.rfind(answer) if last.origin == "sampled" else -1
+        return thread.length - self.engine.locate(thread, at) if at >= 0 else 0
 
     def _speech(self, thread: Thread) -> Speech:
         """A prompt may have begun a thought, and so may what a thread goes on from."""
