@@ -107,6 +107,15 @@ async def test_a_thread_is_cancelled_and_the_run_is_stopped() -> None:
     }
 
 
+async def test_why_there_is_no_answer_is_said_in_a_sentence() -> None:
+    async with viewing(ScriptedBackend(endless, delay=0.01)) as viewer:
+        await viewer.written("0", 8)
+        assert (await viewer.steer(do="stop"))[0] == 200
+        await viewer.over.wait()
+    last = viewer.chunks[-1]["reason"]
+    assert last["ending"]["error"] == last["account"]["error"] == "thread 0 was cancelled"
+
+
 async def test_a_branch_with_a_hint_a_pinned_answer_and_more_budget() -> None:
     def script(context: str, params: SamplingParams) -> str:
         return "as told" if context.endswith("HINT") else "abcdefgh" * 40
@@ -143,7 +152,10 @@ async def test_what_cannot_be_steered_says_why() -> None:
             ({"do": "cancel", "thread": "0.7"}, "no thread is called '0.7'; there is: 0"),
             ({"do": "branch", "thread": "0", "kept": 9**9}, "kept must be in 1.."),
             ({"do": "branch", "thread": "0", "kept": 0}, "kept must be in 1.."),
-            ({"do": "extend", "budget": {"tokens": 3}}, "unknown key budget.tokens (did you mean total_tokens?)"),
+            (
+                {"do": "extend", "budget": {"tokens": 3}},
+                "unknown key budget.tokens (did you mean total_tokens?)",
+            ),
             ({"do": "extend", "budget": {"depth": -1}}, "budget.depth must be 0 or more"),
             ({"do": "dance"}, "Invalid value 'dance'"),
             ({"do": "stop", "thread": "0"}, "unknown field `thread`"),

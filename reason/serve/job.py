@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reason.account import Ending, account
@@ -72,9 +72,10 @@ class Job:
 
     @property
     def ending(self) -> Ending:
-        """How the run ended, its answer checked."""
+        """How the run ended, its answer checked, and why in words for people."""
         assert self.run is not None
-        return ending_of(self.run, self.turn.question)
+        found, failure = ending_of(self.run, self.turn.question), self.run.failure
+        return replace(found, error=str(failure)) if failure else found
 
     @property
     def account(self) -> dict[str, Any]:
