@@ -2,10 +2,11 @@
 
     python -m benchmarks.serve [--backend URL] [--clients 1 8] [--repeats 60] [--json]
 
-The same streamed completion is asked of the SGLang server's own /v1/completions and of ours in
-front of it, by the same client, taking turns; every request has a prompt of its own. Without
---backend a server of a Qwen3 of random weights is started, on the CPU. With servers and client on
-the same few cores the difference is a pessimistic one.
+The same streamed completion is asked of the SGLang server's own /v1/completions, of ours in front
+of it, and of a proxy in front of it that only passes bytes on, by the same client, taking turns;
+every request has a prompt of its own. Without --backend a server of a Qwen3 of random weights is
+started, on the CPU. With servers and client on the same few cores any process in between delays the
+others; what the plain proxy adds is that.
 """
 
 import argparse
@@ -47,14 +48,14 @@ async def first_token(session: aiohttp.ClientSession, url: str, body: object) ->
     return found
 
 
-async def compare(peer: str, ours: str, clients: int, repeats: int) -> dict[str, list[float]]:
-    """Times of both by name, of so many clients at once."""
-    rng, found = random.Random(0), {"sglang": list[float](), "reason": list[float]()}
-    targets = {"sglang": (peer, "any"), "reason": (ours, "ours")}
+async def compare(
+    targets: dict[str, tuple[str, str]], clients: int, repeats: int
+) -> dict[str, list[float]]:
+    """Times of each by name, of so many clients at once; a target is its address and model."""
+    rng, found = random.Random(0), {name: list[float]() for name in targets}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for turn in range(repeats + 3):
-            names = list(targets)
-            for name in names if turn % 2 else names[::-1]:
+            for name in rng.sample(list(targets), len(targets)):
                 url, model = targets[name]
                 asks = []
                 for _ in range(clients):
@@ -75,8 +76,13 @@ async def compare(peer: str, ours: str, clients: int, repeats: int) -> dict[str,
 
 def served(backend: str) -> tuple["subprocess.Popen[str]", str]:
     """`reason serve` in front of that server, and its address."""
-    command = [sys.executable, "-m", "reason.cli", "serve", "ours", "--port", "0"]
-    command += ["--backend", f"sglang://{backend.removeprefix('http://')}"]
+    spec = f"sglang://{backend.removeprefix('http://')}"
+    return _started("reason.cli", "serve", "ours", "--port", "0", "--backend", spec)
+
+
+def _started(*words: str) -> tuple["subprocess.Popen[str]", str]:
+    """A module of Python that says where it listens."""
+    command = [sys.executable, "-m", *words]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -86,8 +92,6 @@ def served(backend: str) -> tuple["subprocess.Popen[str]", str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--backend", default="", help="URL of an SGLang server that runs")
-    parser.add_argument("--prompt", default="<bos> <seq> {numbers} ; 0 <go>",
-                        help="with {numbers}; of a chat model any text")  # fmt: skip
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--json", action="store_true")
@@ -99,31 +103,29 @@ def main() -> None:
         server.wait(240, lambda _: None)
     peer = asked.backend or server.url  # type: ignore[union-attr]
     process, ours = served(peer)
+    proxy, passing = _started("benchmarks.proxy", peer)
+    targets = {"sglang": (peer, "any"), "proxy": (passing, "any"), "reason": (ours, "ours")}
     rows = []
     try:
         for clients in asked.clients:
-            found = asyncio.run(compare(peer, ours, clients, asked.repeats))
-            theirs, own = found["sglang"], found["reason"]
-            rows.append(
-                {
-                    "clients": clients,
-                    "sglang_ms": round(median(theirs), 1),
-                    "reason_ms": round(median(own), 1),
-                    "added_ms": round(median(own) - median(theirs), 1),
-                    "added_p90_ms": round(
-                        quantiles(own, n=10)[-1] - quantiles(theirs, n=10)[-1], 1
-                    ),
-                }
-            )
+            found = asyncio.run(compare(targets, clients, asked.repeats))
+            theirs = found["sglang"]
+            row: dict[str, float] = {"clients": clients, "sglang_ms": round(median(theirs), 1)}
+            for name in ("proxy", "reason"):
+                high = quantiles(found[name], n=10)[-1] - quantiles(theirs, n=10)[-1]
+                row[f"{name}_adds_ms"] = round(median(found[name]) - median(theirs), 1)
+                row[f"{name}_adds_p90_ms"] = round(high, 1)
+            rows.append(row)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        for each in (process, proxy):
+            each.send_signal(signal.SIGTERM)
+            each.wait()
         if server:
             server.stop()
     if asked.json:
         print(json.dumps(rows))
         return
-    table = Table("clients", "SGLang, ms", "reason serve, ms", "added", "added at p90")
+    table = Table("clients", "SGLang, ms", "a proxy adds", "at p90", "reason serve adds", "at p90")
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console().print(table)
