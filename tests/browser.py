@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,9 +104,16 @@ class Browser:
         """Of every visible text in an element that of its ink and its ground, the weakest first."""
         return [(ratio, text) for ratio, text in self.run(CONTRASTS, selector)]
 
-    def errors(self) -> list[str]:
-        """What the console has had to say since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+    def errors(self, least: int = 0) -> list[str]:
+        """What the console has had to say since the last call; it says it a little later, so that
+        who expects something waits for so many."""
+        found: list[str] = []
+        until = time.monotonic() + 10
+        while True:
+            found += [entry["message"] for entry in self.driver.get_log("browser")]
+            if len(found) >= least or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -42,12 +42,12 @@ def test_errors_would_be_seen(browser: Browser, page: Path, tmp_path: Path) -> N
     broken.write_text(page.read_text().replace('"tasks":[', '"tasks":[7,', 1))
     browser.show(page)
     browser.driver.get(broken.as_uri())
-    (message,) = browser.errors()
+    (message,) = browser.errors(1)
     assert "TypeError" in message
     browser.driver.get(page.as_uri())
     browser.run("document.body.append(Object.assign(new Image(), {src: 'https://example.com/x'}))")
     browser.run("setTimeout('document.title = 1')")
-    messages = browser.errors()
+    messages = browser.errors(2)
     assert len(messages) == 2 and all("Content Security Policy" in text for text in messages)
 
 
