@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from reason.chat.conversation import Conversation
@@ -138,7 +139,7 @@ async def test_history_and_completion() -> None:
         await pilot.press("down")
         assert line.value == QUESTION
         for typed, completed in {
-            "/me": "/method",
+            "/me": "/method ",
             "/method thr": "/method threadweaver",
             "/method apr wid": "/method apr width=",
             "/budget crit": "/budget critical_path=",
@@ -149,6 +150,23 @@ async def test_history_and_completion() -> None:
         line.put("nothing of the kind")
         await pilot.press("tab")
         assert chat.focused is not line
+
+
+async def test_long_help_is_read_from_its_beginning() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        for asked, first in {"/help apr": "width=", "/help": "/method NAME"}.items():
+            await ask(chat, pilot, asked)
+            await until(lambda: isinstance(chat.screen, Read))
+            box = chat.screen.query_one(VerticalScroll)
+            text = str(chat.screen.query_one(Static).content)
+            assert text.startswith(first) and box.scroll_y == 0
+            await pilot.press("end")
+            await until(lambda box=box: box.scroll_y == box.max_scroll_y)
+            await pilot.press("escape")
+        await ask(chat, pilot, "/help kill")
+        await until(lambda: "stop a thread and all below it" in said(chat))
 
 
 async def test_a_terminal_that_is_too_small_says_so() -> None:

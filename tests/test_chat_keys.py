@@ -1,13 +1,26 @@
 """The keys of the chat that change what goes on: stop, kill, fork, pin, budget."""
 
 import threading
+from dataclasses import replace
 
+from textual.widgets import Input
+
+from reason.backends.scripted import ScriptedBackend
 from reason.chat.conversation import Conversation
 from reason.chat.dialogs import Asked, Read
 from reason.chat.hosts import Host
 from reason.chat.prompt_line import PromptLine
 from reason.chat.text_view import TextView
-from tests.chatting import QUESTION, answered, app, ask, endless, general, ready, said, until
+from reason.chat.tree_view import TreeView
+from reason.types import Prompt
+from tests.chatting import QUESTION, answered, app, ask, endless, general, ready, rows, said, until
+
+
+class Deaf(ScriptedBackend):
+    """A model without a word for what is large."""
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        return super().encode("?" if "large" in str(prompt) else prompt)
 
 
 async def test_escape_stops_the_turn_and_leaves_nothing_running() -> None:
@@ -62,6 +75,80 @@ async def test_threads_are_killed_forked_and_pinned_by_keys() -> None:
         await until(lambda: "has ended" in said(chat))
         decisions = {(each.thread, each.name) for each in view.run.timeline.decisions}
         assert {("0", "budget"), ("0.1.0", "hint")} <= decisions
+
+
+async def test_an_ended_turn_is_said_to_have_ended_before_anything_is_typed() -> None:
+    chat = app(controller="apr", width="4")
+    async with chat.run_test(size=(100, 30)) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, QUESTION)
+        await answered(chat)
+        chat.query_one(TreeView).focus()
+        for number, key in enumerate("pb", 1):
+            await pilot.press(key)
+            await until(lambda number=number: said(chat).count("the turn has ended") == number)
+            assert not isinstance(chat.screen, Asked)
+        await ask(chat, pilot, "/kill 0.1")
+        await until(lambda: "the turn has ended: there is nothing to kill" in said(chat))
+        await ask(chat, pilot, "/pin 0.1 7")
+        await until(lambda: said(chat).count("the turn has ended") == 4)
+        file = chat.session.exchanges[0].runs[0]
+        file.job = replace(file.job, recorded=True)
+        chat.query_one(TreeView).focus()
+        await pilot.press("f")
+        await until(lambda: "this run is a recording" in said(chat))
+
+
+async def test_a_budget_is_changed_from_the_one_there_is() -> None:
+    backend = general(endless, delay=0.02)
+    chat = app(backend, controller="single", budget={"critical_path": "4k", "seconds": "60"})
+    async with chat.run_test(size=(100, 30)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view and chat.tree_view.run.watch.tokens)
+        chat.query_one(TreeView).focus()
+        for wanted in ("critical_path=4000 seconds=60", "critical_path=40001 seconds=601"):
+            await pilot.press("b")
+            await until(lambda: isinstance(chat.screen, Asked))
+            line = chat.screen.query_one(Input)
+            assert line.value == wanted
+            line.value = "critical_path=40001 seconds=601"
+            await pilot.press("enter")
+            await until(lambda: not isinstance(chat.screen, Asked))
+            await until(lambda: "budget of this turn: critical_path=40001" in said(chat))
+        await pilot.press("escape")
+
+
+async def test_a_fork_of_an_ended_turn_goes_into_its_account() -> None:
+    chat = app(controller="apr", width="4")
+    async with chat.run_test(size=(100, 30)) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, QUESTION)
+        await answered(chat)
+        run = chat.session.exchanges[0].runs[0]
+        threads = run.figures["threads"]
+        chat.query_one(TreeView).focus()
+        await pilot.press("f")
+        await until(lambda: isinstance(chat.screen, Asked))
+        await pilot.press("enter")
+        await answered(chat, 2)
+        assert f"{threads + 1} threads" in said(chat) and "◆ hint" not in "".join(rows(chat))
+        assert "does not know" not in said(chat)
+        await ask(chat, pilot, "/fork 0.1")
+        await answered(chat, 3)
+        assert f"{threads + 2} threads" in said(chat)
+
+
+async def test_a_hint_that_the_model_cannot_read_is_warned_of() -> None:
+    chat = app(Deaf(endless, delay=0.02), controller="single")
+    async with chat.run_test(size=(100, 30)) as pilot:
+        await until(lambda: chat.session.host)
+        await ask(chat, pilot, "go on")
+        await until(lambda: chat.tree_view and chat.tree_view.run.watch.tokens)
+        await ask(chat, pilot, "/fork 0 try large ones")
+        await until(lambda: "has words that the model does not know" in said(chat))
+        assert "what it read is “?”" in said(chat)
+        await pilot.press("escape")
 
 
 async def test_letters_are_letters_in_the_line_and_a_pin_is_the_answer() -> None:

@@ -13,7 +13,7 @@ from reason.chat.history import History, state_folder
 from reason.chat.hosts import played
 from reason.chat.maths import formula, readable
 from reason.chat.outline import Outline
-from reason.chat.reply import reply_of
+from reason.chat.reply import reply_of, sentence, silence
 from reason.chat.run import Run
 from reason.chat.texts import Script, Texts, shown
 from reason.chat.themes import theme_of
@@ -146,6 +146,28 @@ async def test_decisions_stand_in_the_tree_where_they_were_made() -> None:
     assert run.timeline.rate(run.watch.lines["0.1"]) == 5.0
 
 
+async def test_a_fork_without_a_hint_makes_no_decision() -> None:
+    fork = Opened(thread="0.3", model="m", parent="0", kept=2, at=5.0)
+    run = await Run(
+        played({}, [*EVENTS, fork, Noted(thread="0.3", name="hint", value="")], 0)
+    ).over()
+    assert "hint" not in "".join(drawn(Outline(run))) and "0.3" in run.texts.scripts
+    assert run.texts.scripts["0.3"].text == ""
+
+
+def test_an_error_is_a_sentence_without_the_name_of_its_class() -> None:
+    for said, told in {
+        "BackendError: it is down: try later": "it is down: try later",
+        "ThreadCancelled: thread 0 was cancelled": "thread 0 was cancelled",
+        "Unsupported: no": "no",
+        "Paris: no such place": "Paris: no such place",
+        "it was stopped": "it was stopped",
+    }.items():
+        assert sentence(said) == told
+    assert silence(Ending(error="BackendError: down\x1b")) == "down␛"
+    assert silence(Ending(limit="depth")) == "the run reached budget.depth"
+
+
 READ = {
     r"so \boxed{42}.": "so 42.",
     r"$\frac{a+b}{2} \le x_i^{10}$": "(a+b)/2 ≤ xᵢ¹⁰",
@@ -211,7 +233,10 @@ def test_words_are_completed(tmp_path: Path) -> None:
     (tmp_path / "chat.jsonl").touch()
     settings = {"controller": "apr"}
     for line, expected in {
-        "/co": "/compare",
+        "/me": "/method ",
+        "/method": "/method ",
+        "/sto": "/stop",
+        "/co": "/compare ",
         "/method self": "/method self_consistency",
         "/method self_consistency chain.c": "/method self_consistency chain.controller=",
         "/compare apr wid": "/compare apr width=",

@@ -69,6 +69,16 @@ async def test_mistakes_are_one_line_and_the_chat_goes_on(line: str, message: st
     assert "verified" in said
 
 
+async def test_what_can_no_more_be_done_to_an_ended_turn_and_what_can() -> None:
+    code, said, wrong = await talked(
+        QUESTION, "/kill 0.1", "/stop", "/fork 0.1", controller="apr", width="4"
+    )
+    assert code == 2 and [line.partition(":")[0] for line in wrong] == ["reason"] * 2
+    assert wrong[0].startswith("reason: the turn has ended: there is nothing to kill")
+    assert said[3] == "thread 0.1.0 goes on from 0.1"
+    assert said[4].startswith("thread 0.1.0 done, ") and said[5].endswith("threads")
+
+
 async def test_no_answer_is_exit_code_one_and_the_limit_is_said() -> None:
     code, said, wrong = await talked(
         "/budget total_tokens=5",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reason.backends.base import Backend
+from reason.chat.plain import answer_lines
 from reason.chat.remote import RemoteHost
 from reason.chat.run import STOPPED
 from reason.chat.session import Session
@@ -99,7 +100,9 @@ async def test_a_server_that_goes_away_ends_the_turn_and_keeps_the_recording(
         (run,) = chat.ask("?").runs
         await until(lambda: run.watch.tokens > 20)
     await run.over()
-    assert run.ending and run.ending.error
+    assert run.ending and run.ending.error == "BackendError: the server is shutting down"
+    told = answer_lines(chat.exchanges[0])
+    assert told == ["no answer: the server is shutting down"]
     _, events = read(tmp_path / "turn-1.jsonl")
     assert sum(1 for _ in events) > 3
     gone = chat.ask("?").runs[0]

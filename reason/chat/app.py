@@ -127,9 +127,14 @@ class ChatApp(SteeringKeys, App[int]):
                 conversation.past(exchange)
             if self.session.exchanges:
                 self.look_at(self.session.exchanges[-1])
-        conversation.say(done.said)
+        if done.title:
+            self.push_screen(Read(done.title, done.said))
+        else:
+            conversation.say(done.said)
         if done.exchange:
             self.begin(done.exchange)
+        if done.branch:
+            self.follow_branch(*done.branch)
         self._status()
         self.frames.wake()
 

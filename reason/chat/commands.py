@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reason.chat import archive
+from reason.chat.hint import misread
 from reason.chat.hosts import Host
 from reason.chat.run import Run
 from reason.chat.session import Exchange, Session
@@ -36,6 +37,10 @@ class Done:
 
     said: str = ""
     exchange: Exchange | None = None
+    branch: tuple[Run, str] | None = None
+    """The thread that was forked from an ended turn."""
+    title: str = ""
+    """Of a window in which it is read, where there are windows."""
     loaded: bool = False
     """Whether another conversation took the place of this one."""
 
@@ -47,6 +52,11 @@ class Command:
     usage: str
     about: str
     do: Callable[["Commands", str], Awaitable[Done]]
+
+    @property
+    def takes(self) -> bool:
+        """Whether anything stands behind its name."""
+        return " " in self.usage
 
 
 class Commands:
@@ -81,9 +91,10 @@ class Commands:
         settings = merge(session.settings, {"budget": limits})
         self.methods.check(settings)
         session.settings = settings
-        for run in session.running:
-            await run.steer.extend(limits)
-        return Done(self.settled() + ("; the running turn has it, too" * bool(session.running)))
+        going = [run for run in session.running if not (run.ending or run.job.recorded)]
+        for run in going:
+            await run.extend(limits)
+        return Done(self.settled() + ("; the running turn has it, too" * bool(going)))
 
     async def model(self, rest: str) -> Done:
         if not rest:
@@ -120,28 +131,30 @@ class Commands:
         return Done(exchange=self.session.compare(settings, question or None))
 
     async def stop(self, rest: str) -> Done:
-        self._going()
+        self._going("stop")
         await self.session.stop()
         return Done("stopped")
 
     async def kill(self, rest: str) -> Done:
         if not rest:
             raise UsageError("which thread? for example: /kill 0.1")
-        await self._going().steer.cancel(rest)
+        await self._going("kill").steer.cancel(rest)
         return Done(f"thread {rest} was told to stop")
 
     async def fork(self, rest: str) -> Done:
         thread, _, hint = rest.partition(" ")
         if not thread:
             raise UsageError("which thread? for example: /fork 0.1 try the large numbers first")
-        made = await self._latest().branch(thread, hint.strip())
-        return Done(f"thread {made} goes on from {thread}")
+        run = self._latest()
+        made, late = await run.branch(thread, hint.strip()), run.ending is not None
+        said = [f"thread {made} goes on from {thread}", misread(run, made, hint.strip())]
+        return Done("\n".join(filter(None, said)), branch=(run, made) if late else None)
 
     async def pin(self, rest: str) -> Done:
         thread, _, answer = rest.partition(" ")
         if not thread:
             raise UsageError("which thread? for example: /pin 0.1, or /pin 0.1 42")
-        pinned = await self._going().steer.pin(thread, answer.strip() or None)
+        pinned = await self._going("pin").steer.pin(thread, answer.strip() or None)
         return Done(f"pinned: {pinned}")
 
     async def help(self, rest: str) -> Done:
@@ -150,9 +163,10 @@ class Commands:
             if name in COMMANDS:
                 return Done(f"{COMMANDS[name].usage}\n  {COMMANDS[name].about}")
             knobs = self.methods.knobs(name)
-            return Done("\n".join(f"{knob.given:34} {knob.about}".rstrip() for knob in knobs))
+            told = "\n".join(f"{knob.given:34} {knob.about}".rstrip() for knob in knobs)
+            return Done(told, title=name)
         lines = [f"{each.usage:44} {each.about}" for each in COMMANDS.values()]
-        return Done("\n".join((*lines, "/help METHOD lists the keys of a method")))
+        return Done("\n".join((*lines, "/help METHOD lists the keys of a method")), title="help")
 
     def settled(self) -> str:
         """The method, its keys and its budget, as they would be typed."""
@@ -181,10 +195,16 @@ class Commands:
             raise UsageError("nothing was asked yet")
         return run
 
-    def _going(self) -> Run:
+    def _going(self, what: str) -> Run:
         running = self.session.running
+        if not running and self.session.latest:
+            self.session.latest.allow(what)
+            raise UsageError(
+                f"the turn has ended: there is nothing to {what}; /fork goes on from its threads"
+            )
         if not running:
             raise UsageError("nothing runs")
+        running[0].allow(what)
         return running[0]
 
 

@@ -21,7 +21,7 @@ def completed(line: str, methods: Methods, settings: Mapping[str, Any]) -> str |
         return None
     name, space, rest = line[1:].partition(" ")
     if not space:
-        return _first(line, (f"/{each}" for each in COMMANDS))
+        return _first(line, (f"/{each}{' ' * COMMANDS[each].takes}" for each in COMMANDS))
     before, _, word = line.rpartition(" ")
     if not word and name not in ("method", "compare"):
         return None

@@ -7,6 +7,7 @@ from textual.widgets import Markdown, Static
 from reason.account import Ending
 from reason.chat.maths import readable
 from reason.chat.plain import compared
+from reason.chat.reply import silence
 from reason.chat.run import Run, figures_in_words
 from reason.chat.session import Exchange
 from reason.chat.texts import shown
@@ -61,9 +62,7 @@ class Conversation(VerticalScroll, can_focus=True):
         if several:
             self.say(f"{run.method}:")
         if run.reply is None:
-            limit = ending.limit
-            found = f"the run reached budget.{limit}" if limit else "the model found none"
-            self.say(f"no answer: {clean(ending.error or found)}", "error")
+            self.say(f"no answer: {silence(ending)}", "error")
         else:
             self._add(Markdown(readable(shown(run.reply), markdown=True), open_links=False))
         if ending.verified is not None and ending.answer is not None:

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from reason.chat.steer import PlayedSteer
 from reason.errors import UsageError
 from reason.events import Event
 from reason.journal import Sink
-from reason.ledger import Ledger
+from reason.ledger import Budget, Ledger
 from reason.live import play
 from reason.question import Prepare
 from reason.record import read
@@ -54,6 +54,9 @@ class Job:
     """After that."""
     grammar: str = ""
     """Of its model, as `Host` has it."""
+    budget: Budget = field(default_factory=Budget)
+    recorded: bool = False
+    """Only played back: nothing of it can be changed."""
 
 
 class Host(Protocol):
@@ -123,6 +126,7 @@ class LocalHost:
             steer.branches_over,
             lambda: outcome().figures,
             self.grammar,
+            turn.budget,
         )
 
     async def close(self) -> None:
@@ -179,7 +183,7 @@ def played(header: Mapping[str, Any], recorded: list[Event], speed: float) -> Jo
         run = replayed(method, title, tree, ledger, ending)
         return Outcome(ending, account(run, ending))
 
-    return Job(title, method, model, header, PlayedSteer(), work)
+    return Job(title, method, model, header, PlayedSteer(), work, recorded=True)
 
 
 def cut_short(ending: Ending) -> bool:

@@ -8,7 +8,9 @@ from typing import TextIO
 
 from reason.account import Ending
 from reason.chat.commands import Commands, Done
+from reason.chat.hint import carried_on
 from reason.chat.maths import readable
+from reason.chat.reply import sentence, silence
 from reason.chat.run import Run, figures_in_words
 from reason.chat.session import Exchange
 from reason.chat.texts import shown
@@ -34,8 +36,7 @@ def answer_lines(exchange: Exchange) -> list[str]:
 
 def _ended(run: Run, ending: Ending) -> Iterable[str]:
     if run.reply is None:
-        found = f"the run reached budget.{ending.limit}" if ending.limit else "the model found none"
-        yield f"no answer: {clean(ending.error or found)}"
+        yield f"no answer: {silence(ending)}"
     else:
         yield from readable(shown(run.reply)).splitlines()
     if ending.verified is not None and ending.answer is not None:
@@ -98,9 +99,11 @@ class Plain:
             line = line.strip()
             if line in ("/quit", "/exit"):
                 break
-            exchange = await self._do(line) if line else None
-            if exchange:
-                telling = asyncio.create_task(self._tell(exchange))
+            done = await self._do(line) if line else Done()
+            if done.exchange:
+                telling = asyncio.create_task(self._tell(done.exchange))
+            elif done.branch:
+                telling = asyncio.create_task(self._tell_branch(*done.branch))
             if telling and not self.live:
                 await telling
         if telling:
@@ -112,16 +115,19 @@ class Plain:
         for line in text.splitlines():
             print(shown(line), file=self.out, flush=True)
 
-    async def _do(self, line: str) -> Exchange | None:
+    async def _do(self, line: str) -> Done:
         try:
             if not line.startswith("/"):
-                return self.commands.session.ask(line)
+                return Done(exchange=self.commands.session.ask(line))
             done: Done = await self.commands.do(line)
         except ReasonError as error:
             self._complain(str(error), MISTAKE if isinstance(error, UsageError) else FAILED)
-            return None
+            return Done()
         self.say(done.said)
-        return done.exchange
+        return done
+
+    async def _tell_branch(self, run: Run, thread: str) -> None:
+        self.say(await carried_on(run, thread))
 
     async def _tell(self, exchange: Exchange) -> None:
         stories = [
@@ -167,7 +173,7 @@ class Story:
                 found.append(f"thread {name} {entry.name}: {entry.value}")
             self._decisions[name] = len(decided)
             if state not in (before, "writing", "waiting"):
-                why = f": {line.detail}" if line.detail else ""
+                why = f": {sentence(line.detail)}" if line.detail else ""
                 found.append(f"thread {name} {state}, {line.tokens:,} tokens{why}")
             self._states[name] = state
         return [self._who + line for line in found]

@@ -74,7 +74,8 @@ class RemoteHost:
             raise BackendError(f"{self._server.url} ended the answer without saying how it ended")
 
         header = {"controller": told, "seed": seed}
-        return Job(messages[-1]["content"], method, self.model, header, steer, work)
+        budget = build(Budget, told.get("budget", {}), at="budget.")
+        return Job(messages[-1]["content"], method, self.model, header, steer, work, budget=budget)
 
     async def close(self) -> None:
         await self._server.close()

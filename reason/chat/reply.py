@@ -4,6 +4,8 @@ import re
 
 from reason.account import Ending
 from reason.chat.texts import Texts
+from reason.errors import ReasonError
+from reason.watch import clean
 
 _MARKS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<eos>|<end_of_turn>")
 """Of a model's template, at the end of what it says."""
@@ -26,6 +28,22 @@ def reply_of(ending: Ending, texts: Texts, grammar: str = "") -> str | None:
     if answer in said:
         return said
     return answer
+
+
+def silence(ending: Ending) -> str:
+    """Why a run has no answer."""
+    limit = f"the run reached budget.{ending.limit}" if ending.limit else "the model found none"
+    return clean(sentence(ending.error or limit))
+
+
+def sentence(error: str) -> str:
+    """What an error says, without the name of its class, which is for recordings."""
+    name, _, said = error.partition(": ")
+    return said if said and name in _kinds(ReasonError) else error
+
+
+def _kinds(kind: type[ReasonError]) -> set[str]:
+    return {kind.__name__}.union(*map(_kinds, kind.__subclasses__()))
 
 
 def _said(text: str) -> str:

@@ -13,8 +13,10 @@ from reason.chat.reply import reply_of
 from reason.chat.texts import Texts
 from reason.chat.timeline import Timeline
 from reason.condenser import Condenser
+from reason.config import build
 from reason.errors import ReasonError, UsageError
 from reason.events import Event
+from reason.ledger import Budget
 from reason.record import Recorder
 from reason.steer import Steer
 from reason.watch import Watch
@@ -41,6 +43,8 @@ class Run:
         self.problem: str | None = None
         self.error: UsageError | None = None
         """The mistake in the request, of a run that could not be."""
+        self.budget = job.budget
+        self._failed = False
         self._log = Condenser()
         self._began, self._ended = time.monotonic(), 0.0
         self._idle = 0.0
@@ -128,6 +132,24 @@ class Run:
             task.cancel()
             await asyncio.wait([task])
 
+    def allow(self, what: str) -> None:
+        """Raise UsageError for what it is too late for: fork, pin, budget, kill."""
+        if self.job.recorded:
+            raise UsageError("this run is a recording: it can be looked at, not changed")
+        if self.ending and what in ("pin", "budget"):
+            raise UsageError(
+                "the turn has ended: its answer and its budget stay as they are; its threads can "
+                "be forked"
+            )
+        if self.ending and what == "fork" and not self.job.more:
+            raise UsageError("the turn has ended, and its server keeps none that is over")
+
+    async def extend(self, limits: Mapping[str, Any]) -> None:
+        """See `Steer.extend`."""
+        self.allow("budget")
+        await self.steer.extend(limits)
+        self.budget = build(Budget, limits, self.budget, "budget.")
+
     async def branch(self, thread: str, hint: str, kept: int | None = None) -> str:
         """See `Steer.branch`; of a run that has ended, too, which is recorded once more."""
         made = await self.steer.branch(thread, hint, kept)
@@ -144,6 +166,7 @@ class Run:
             self.error = error
             outcome = Outcome(Ending(error=str(error)), {})
         except ReasonError as error:
+            self._failed = True
             outcome = Outcome(Ending(error=f"{type(error).__name__}: {error}"), {})
         except asyncio.CancelledError:
             pass  # nobody but `stop` and the end of the program cancels it
@@ -154,7 +177,8 @@ class Run:
         self._ended = self.now
         self.ending, self.figures = outcome.ending, dict(outcome.figures)
         root = self.watch.lines.get("0")
-        if self.ending.answer is None and root and root.finish == "cancelled":
+        stopped = root and root.finish == "cancelled" and not self._failed
+        if self.ending.answer is None and stopped:
             self.ending = replace(self.ending, error=STOPPED)
         if self.ending.found is not None:
             self.watch.win(self.ending.thread, self.ending.found)

@@ -1,13 +1,17 @@
 """The keys that change a run: kill, fork, pin, budget, and reading one of its threads."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from reason.chat.completion import LIMITS
 from reason.chat.conversation import Conversation
 from reason.chat.dialogs import Asked, Read
+from reason.chat.frames import Frames
+from reason.chat.hint import carried_on, misread
 from reason.chat.maths import readable
 from reason.chat.run import Run
 from reason.chat.text_view import TextView
@@ -40,6 +44,7 @@ class SteeringKeys(Base):
     """Of an app with a tree, a text and a conversation; for those two panes only."""
 
     tree_view: TreeView | None
+    frames: Frames
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Letters are keys in the panes of threads, and letters elsewhere; Escape leaves a small
@@ -69,6 +74,7 @@ class SteeringKeys(Base):
         run, thread = view.run, view.selected
         said = self.query_one(Conversation).say
         try:
+            run.allow(what)
             if what == "kill":
                 await run.steer.cancel(thread)
                 said(f"thread {thread} was told to stop")
@@ -82,9 +88,13 @@ class SteeringKeys(Base):
                 if answer is not None:
                     said(f"pinned: {await run.steer.pin(thread, answer.strip() or None)}")
             else:
-                limits = await self._asked("budget of this turn: KEY=VALUE", "total_tokens=")
+                known = {key: getattr(run.budget, key) for key in LIMITS}
+                now = " ".join(f"{k}={v:.12g}" for k, v in known.items() if v < inf)
+                limits = await self._asked(
+                    f"budget of this turn: {', '.join(LIMITS)}", now or "total_tokens="
+                )
                 if limits:
-                    await run.steer.extend(parse_words(limits.split()))
+                    await run.extend(parse_words(limits.split()))
                     said(f"budget of this turn: {limits}")
         except ReasonError as error:
             said(str(error), "error")
@@ -98,11 +108,22 @@ class SteeringKeys(Base):
         hint = await self._asked(f"fork thread {thread} at {place}; hint:")
         if hint is None:
             return
-        made = await run.branch(thread, hint, kept)
-        self.query_one(Conversation).say(f"thread {made} goes on from {thread}, {place}")
+        made, late = await run.branch(thread, hint, kept), run.ending is not None
+        say = self.query_one(Conversation).say
+        say(f"thread {made} goes on from {thread}, {place}")
+        say(misread(run, made, hint), "warning")
+        if late:
+            self.follow_branch(run, made)
         if self.tree_view and self.tree_view.run is run:
             self.tree_view.go_to(made)
-        self.frames.wake()  # type: ignore[attr-defined]
+        self.frames.wake()
+
+    @work(group="branches")
+    async def follow_branch(self, run: Run, thread: str) -> None:
+        """Say how a thread ends that was forked from an ended turn."""
+        said = await carried_on(run, thread)
+        self.query_one(Conversation).say(said)
+        self.frames.wake()
 
     async def _asked(self, question: str, suggested: str = "") -> str | None:
         answer: Any = await self.push_screen_wait(Asked(question, suggested))

@@ -84,7 +84,7 @@ class Texts:
             self.scripts[event.thread].pieces.append(piece)
         elif isinstance(event, Opened):
             self.scripts[event.thread] = Script(event.kept)
-        elif isinstance(event, Noted) and event.thread in self.scripts:
+        elif isinstance(event, Noted) and event.thread in self.scripts and event.value != "":
             said = f"\n◆ {clean(event.name)}: {decision(event.value)}\n"
             self.scripts[event.thread].pieces.append(Piece(said, (), None))
 

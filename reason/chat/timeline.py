@@ -70,7 +70,7 @@ class Timeline:
             self.spans[event.thread].ended = event.at
         elif isinstance(event, Joined):
             self.joined.update(event.children)
-        else:
+        elif event.value != "":  # a fork without a hint
             self._decide(event)
 
     def _decide(self, event: Noted) -> None:

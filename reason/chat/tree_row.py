@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from reason.chat.outline import Row
+from reason.chat.reply import sentence
 from reason.chat.run import Run
 from reason.picture import SPINNER
 from reason.watch import Line, clean
@@ -74,7 +75,7 @@ def _thread(run: Run, row: Row, look: Look) -> list[Segment]:
     if left > 4:
         parts.append(Segment("  "))
         if line.detail and state in ("failed", "cut"):
-            parts.append(Segment(fit(line.detail, left), style(f"tree--{kind}")))
+            parts.append(Segment(fit(sentence(line.detail), left), style(f"tree--{kind}")))
         else:
             parts += _words(run, line, left, dim, look.plain)
     return parts
