@@ -138,6 +138,33 @@ def test_structured_output_seed_stop_and_logprobs(client: openai.OpenAI) -> None
     assert two.usage and told == two.usage.completion_tokens - ends, "all but the end of a text"
 
 
+@pytest.mark.parametrize("model", ["chatter", "chatter+self_consistency"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "kind, text, why",
+    [
+        ("json", '{"type": "nonsense"}', 'Unsupported type "nonsense"'),
+        ("json", '{"$ref": "#/nowhere"}', "Cannot find field nowhere in #/nowhere"),
+        ("regex", "([", "Unclosed '['"),
+        ("ebnf", "root ::= nothing", 'Rule "nothing" is not defined'),
+    ],
+)
+def test_a_grammar_that_cannot_be_used_is_a_mistake_of_the_request(
+    client: openai.OpenAI, model: str, stream: bool, kind: str, text: str, why: str
+) -> None:
+    grammar = {"kind": kind, "text": text}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=model,
+            messages=QUESTION,
+            stream=stream,
+            extra_body={"reason": {"sampling": {"grammar": grammar, "max_tokens": 9}}},
+        )
+    assert "- the grammar cannot be used: " in caught.value.message
+    assert why in caught.value.message and "response_format" in caught.value.message
+    assert ".cc" not in caught.value.message
+
+
 def test_a_prompt_that_does_not_fit(client: openai.OpenAI) -> None:
     long = [{"role": "user", "content": "x y " * 10_000}]
     with pytest.raises(openai.BadRequestError) as caught:

@@ -32,6 +32,8 @@ _VALUE = re.compile(
     re.DOTALL,
 )
 """What may have come from a client: something in brackets or quotes, and a very long word."""
+_GRAMMAR = re.compile(r"Failed to compile \w+ grammar: (?:\[[\d:]+\] \S+: )?(.*)", re.DOTALL)
+"""In the words of SGLang: why, behind a time and a place in its source."""
 
 
 class Fault(Exception):
@@ -74,7 +76,16 @@ def fault_of(error: ReasonError) -> Fault:
         return Fault(400, message)
     if isinstance(error, Refused):
         return Fault(502, message, code="backend_error")
-    return unavailable(message)
+    return broken(message)
+
+
+def broken(reason: str) -> Fault:
+    """A model that failed, for a grammar of the request or for a reason of its own."""
+    grammar = _GRAMMAR.search(reason)
+    if grammar is None:
+        return unavailable(reason)
+    return Fault(400, f"the grammar cannot be used: {grammar[1]}; mend response_format, or "
+                 "reason.sampling.grammar")  # fmt: skip
 
 
 def unavailable(reason: str) -> Fault:

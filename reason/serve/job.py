@@ -15,7 +15,7 @@ from reason.errors import BudgetExceeded, ThreadCancelled
 from reason.ledger import Budget
 from reason.question import Turn
 from reason.run import Trajectory, solve
-from reason.serve.fault import Fault, fault_of, unavailable
+from reason.serve.fault import Fault, broken, fault_of, unavailable
 from reason.serve.outbox import Bell, Outbox
 from reason.serve.transcript import Transcript
 from reason.steer import LocalSteer
@@ -129,7 +129,7 @@ class Job:
         if run.failure and not isinstance(run.failure, BudgetExceeded | ThreadCancelled):
             self.fault = self.fault or fault_of(run.failure)
         elif not answered and self.transcript.failed and not self.transcript.content:
-            self.fault = self.fault or unavailable(self.transcript.failed)
+            self.fault = self.fault or broken(self.transcript.failed)
         self.transcript.finish(run)
 
     def _watch(self, event: Any) -> None:
