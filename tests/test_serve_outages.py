@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import aiohttp
 import openai
 import pytest
 
+from reason.backends.scripted import ScriptedBackend
 from reason.backends.sglang_launch import free_port
-from tests.served import serving_command
+from tests.served import hosting, service, serving_command
 from tests.test_serve_sglang import QUESTION, seconds_until_idle
 from tests.test_sglang import running
 
@@ -87,6 +89,26 @@ async def few_tokens(client: openai.AsyncOpenAI, stream: bool = False) -> int:
         stream=stream,
     )
     return int(found.usage.completion_tokens)
+
+
+@pytest.mark.parametrize("events", [True, False])
+@pytest.mark.parametrize("model", ["scripted", "self_consistency", "apr"])
+async def test_a_server_that_goes_tells_its_streams(model: str, events: bool) -> None:
+    held = service(ScriptedBackend(lambda context, params: "ab" * 9000, delay=0.01))
+    body = {"model": model, "stream": True, "messages": QUESTION, "reason": {"events": events}}
+    async with aiohttp.ClientSession() as session:
+        async with hosting(held) as url:
+            answer = await session.post(f"{url}/v1/chat/completions", json=body)
+            await answer.content.readline()
+        said = (await answer.read()).decode().split("\n\n")
+    error = {
+        "message": "the server is shutting down",
+        "type": "service_unavailable_error",
+        "param": None,
+        "code": "shutting_down",
+    }
+    assert json.loads(said[-3].removeprefix("data: ")) == {"error": error}
+    assert said[-2:] == ["data: [DONE]", ""]
 
 
 def test_ctrl_c_ends_what_is_going_on(chatter_server: str) -> None:
