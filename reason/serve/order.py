@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reason.backends.base import Info
 from reason.config import merge
 from reason.question import Question, Turn
 from reason.serve.fault import Fault
@@ -77,7 +76,7 @@ def ordered(request: ChatRequest | CompletionRequest, service: Service) -> Order
     logprobs = bool(request.logprobs) if chat else request.logprobs is not None
     if logprobs:
         _alone(method, "logprobs")
-        _check_logprobs(service.models["policy"].info)
+        _check_logprobs(service)
     options = request.stream_options
     return Order(
         replace(turn, budget=budget),
@@ -162,14 +161,16 @@ def _alone(method: str, name: str) -> None:
         )
 
 
-def _check_logprobs(model: Info) -> None:
+def _check_logprobs(service: Service) -> None:
     """Raise Fault for a model of whose answers there are none."""
-    if not model.token_ids:
-        raise Fault(400, f"{model.model} tells no log-probabilities", param="logprobs")
-    if model.grammar:
+    model, info = service.model, service.models["policy"].info
+    if not info.token_ids:
+        raise Fault(400, f"{model} tells no log-probabilities: leave logprobs out",
+                    param="logprobs")  # fmt: skip
+    if info.grammar:
         raise Fault(
             400,
-            f"{model.model} does not write its answer as it is shown, so that the answer has no "
+            f"{model} does not write its answer as it is shown, so that the answer has no "
             "tokens of its own: leave logprobs out; with reason.events=true the tokens that it "
             "writes come with theirs",
             param="logprobs",
