@@ -6,7 +6,8 @@ import pytest
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from reason.chat.conversation import Conversation
+from reason.chat.app import ChatApp
+from reason.chat.conversation import Comparison, Conversation
 from reason.chat.dialogs import Read
 from reason.chat.history import History
 from reason.chat.prompt_line import PromptLine
@@ -57,6 +58,22 @@ async def test_two_methods_stand_side_by_side(size: tuple[int, int]) -> None:
         wide = size[0] > 100
         assert (one.y == other.y) is wide and (one.x == other.x) is not wide
         assert "longest sequence" in said(chat)
+
+
+async def test_the_table_of_a_comparison_is_as_wide_as_there_is_room() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(200, 40)) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, f"/compare self_consistency n=2 -- single -- {QUESTION}")
+        await answered(chat, 2)
+        for columns in (200, 120, 80, 44):
+            await pilot.resize_terminal(columns, 40)
+            await pilot.pause(0.3)
+            table = chat.query_one(Comparison)
+            shown = str(table.content).splitlines()
+            assert max(map(len, shown)) <= table.size.width and len(shown) == 7
+            run = chat.session.exchanges[0].runs[1]
+            assert run.ending and str(run.ending.answer) in shown[1]
 
 
 async def test_mistakes_are_said_and_nothing_is_lost() -> None:
@@ -152,6 +169,13 @@ async def test_history_and_completion() -> None:
         assert chat.focused is not line
 
 
+def top(chat: ChatApp) -> str:
+    """The first row of a small window."""
+    region = chat.screen.query_one(Static).region
+    strip = list(chat.screen._compositor.render_strips())[region.y]
+    return "".join(part.text for part in strip)[region.x : region.right]
+
+
 async def test_long_help_is_read_from_its_beginning() -> None:
     chat = app(controller="apr")
     async with chat.run_test(size=(80, 24)) as pilot:
@@ -160,8 +184,7 @@ async def test_long_help_is_read_from_its_beginning() -> None:
             await ask(chat, pilot, asked)
             await until(lambda: isinstance(chat.screen, Read))
             box = chat.screen.query_one(VerticalScroll)
-            text = str(chat.screen.query_one(Static).content)
-            assert text.startswith(first) and box.scroll_y == 0
+            assert box.scroll_y == 0 and top(chat).strip(" │\n").startswith(first)
             await pilot.press("end")
             await until(lambda box=box: box.scroll_y == box.max_scroll_y)
             await pilot.press("escape")

@@ -194,6 +194,11 @@ def test_formulas_are_no_marks_of_markdown() -> None:
     assert readable("$a*b*c$ and *so*", markdown=True) == r"a\*b\*c and *so*"
 
 
+def test_tags_of_a_model_are_no_html() -> None:
+    tagged = readable("<think>$a<b$</think> `<x>`", markdown=True)
+    assert tagged == r"\<think>a\<b\</think> `<x>`"
+
+
 def test_a_reply_is_all_that_was_said_after_the_thinking() -> None:
     def reply(text: str, **ending: str | None) -> str | None:
         texts = Texts()

@@ -1,17 +1,39 @@
 """What was said and answered, with how it went."""
 
+from collections.abc import Sequence
+
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Markdown, Static
 
 from reason.account import Ending
+from reason.chat.comparison import compared
 from reason.chat.maths import readable
-from reason.chat.plain import compared
 from reason.chat.reply import silence
 from reason.chat.run import Run, figures_in_words
 from reason.chat.session import Exchange
 from reason.chat.texts import shown
 from reason.watch import clean
+
+SMALL = 36
+"""Columns that a table has before it is known how many there are."""
+
+
+class Comparison(Static):
+    """The accounts of runs side by side, as wide as there is room."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__(classes="note")
+        self._runs = runs
+
+    def on_mount(self) -> None:
+        self._fit(SMALL)
+
+    def on_resize(self) -> None:
+        self._fit(self.size.width)
+
+    def _fit(self, width: int) -> None:
+        self.update(Content("\n".join(compared(self._runs, width))))
 
 
 class Conversation(VerticalScroll, can_focus=True):
@@ -51,7 +73,7 @@ class Conversation(VerticalScroll, can_focus=True):
             elif run.ending:
                 self._ended(run, run.ending, len(exchange.runs) > 1)
         if len(exchange.runs) > 1 and not any(run.error for run in exchange.runs):
-            self.say("\n".join(compared(exchange.runs)))
+            self._add(Comparison(exchange.runs))
 
     def past(self, exchange: Exchange) -> None:
         """A turn that is over."""

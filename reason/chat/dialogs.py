@@ -1,7 +1,13 @@
 """Small windows over the chat: one line that is asked for, and a text that is read."""
 
+import re
+from collections.abc import Iterator
+from itertools import groupby
 from typing import ClassVar
 
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -64,7 +70,26 @@ class Read(ModalScreen[None]):
             if self._markdown:
                 yield Markdown(self._text, open_links=False)
             else:
-                yield Static(Content(shown(self._text)))
+                yield Static(Group(*_columns(shown(self._text))))
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+
+_PAIR = re.compile(r"( *\S.*?) {2,}(\S.*)")
+"""A line with a gap in it: a name, and what is said of it."""
+
+
+def _columns(text: str) -> Iterator[RenderableType]:
+    """The text, in which what is said of a name is wrapped beside it, not below."""
+    for paired, lines in groupby(text.splitlines(), lambda line: bool(_PAIR.fullmatch(line))):
+        if not paired:
+            yield from map(Text, lines)
+            continue
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(max_width=30)
+        for line in lines:
+            found = _PAIR.fullmatch(line)
+            assert found
+            table.add_row(Text(found[1]), Text(found[2]))
+        yield table

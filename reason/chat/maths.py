@@ -42,7 +42,8 @@ def _formulas(text: str, markdown: bool) -> str:
         block = found["display"] is not None or found["bracket"] is not None
         return f"\n\n{written(inside)}\n\n" if block else written(inside)
 
-    return _bare(_MATHS.sub(said, text), written)
+    found = _bare(_MATHS.sub(said, text), written)
+    return re.sub(r"(?<!\\)<", r"\<", found) if markdown else found  # a model's tags are no HTML
 
 
 def _bare(text: str, written: Callable[[str], str]) -> str:

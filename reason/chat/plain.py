@@ -8,6 +8,7 @@ from typing import TextIO
 
 from reason.account import Ending
 from reason.chat.commands import Commands, Done
+from reason.chat.comparison import compared
 from reason.chat.hint import carried_on
 from reason.chat.maths import readable
 from reason.chat.reply import sentence, silence
@@ -49,22 +50,6 @@ def _ended(run: Run, ending: Ending) -> Iterable[str]:
         yield f"warning: {clean(run.problem)}"
     if run.figures:
         yield figures_in_words(run.figures)
-
-
-def compared(runs: Iterable[Run]) -> list[str]:
-    """The accounts of runs, side by side."""
-    rows = {
-        "answer": [clean(str(run.figures.get("answer")))[:24] for run in runs],
-        **{
-            name.replace("_", " "): [f"{run.figures.get(name, 0):,}" for run in runs]
-            for name in ("critical_path", "total_tokens", "longest_sequence", "threads")
-        },
-        "seconds": [f"{run.figures.get('seconds', 0):.2f}" for run in runs],
-    }
-    head = ["", *(clean(run.method) for run in runs)]
-    table = [head, *([name, *cells] for name, cells in rows.items())]
-    widths = [max(len(row[n]) for row in table) for n in range(len(head))]
-    return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
 
 
 @dataclass
