@@ -79,6 +79,7 @@ TRACES = option(None, "Folder of steps, examples and figures", metavar="DIR")
 CHAINS = option(16, "How many chains at the same time")
 PLAIN = option(False, "Lines in place of a screen: for screen readers; in pipes by itself")
 THEME = option("", "dark, light, or a theme of Textual's [as the terminal says]", metavar="NAME")
+CHATTED = option("", "The method [apr; of a general model, single]", "-c", metavar="NAME")
 CHATS = option(None, "Folder of recordings [~/.local/state/reason/chats/DATE]", metavar="DIR")
 SPEED = option(1.0, "Times as fast as it happened, 0 for the final tree at once")
 
@@ -101,7 +102,7 @@ class Chat:
     """Keys of `reason chat`, beside those of the method and its budget."""
 
     question: str = ""
-    controller: str = CONTROLLER
+    controller: str = CHATTED
     backend: str = BACKEND
     seed: int = SEED
     plain: bool = PLAIN

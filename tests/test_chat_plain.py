@@ -14,6 +14,7 @@ import pytest
 from reason.backends.base import Backend
 from reason.chat.plain import Plain
 from reason.record import read
+from reason.types import SamplingParams
 from tests.chatting import PATIENCE, QUESTION, commands, endless, general, session
 from tests.console import SHORT, tiny
 from tests.oracle import oracle
@@ -77,6 +78,29 @@ async def test_what_can_no_more_be_done_to_an_ended_turn_and_what_can() -> None:
     assert wrong[0].startswith("reason: the turn has ended: there is nothing to kill")
     assert said[3] == "thread 0.1.0 goes on from 0.1"
     assert said[4].startswith("thread 0.1.0 done, ") and said[5].endswith("threads")
+
+
+async def test_a_general_model_is_asked_what_was_said_unless_a_method_is_named() -> None:
+    heard: list[str] = []
+
+    def polite(context: str, params: SamplingParams) -> str:
+        heard.append(context)
+        return "Hello to you."
+
+    code, said, wrong = await talked(
+        "hello", "/method sampling.temperature=0.5", "/method apr", "/budget seconds=9",
+        backend=general(polite),
+    )  # fmt: skip
+    assert (code, wrong, said[0]) == (0, [], "Hello to you.")
+    assert heard == ["<user>hello</user>"]
+    plain = "method: single syntax=plain"
+    assert said[2:] == [
+        f"{plain} sampling.temperature=0.5",
+        "method: apr",
+        "method: apr budget.seconds=9",
+    ]
+    _, said, _ = await talked(QUESTION, "/method", backend=oracle())
+    assert said[1] == "verified" and said[3].startswith("method: apr")
 
 
 async def test_no_answer_is_exit_code_one_and_the_limit_is_said() -> None:
@@ -145,8 +169,17 @@ def test_a_backend_that_is_down_is_one_line(tmp_path: Path) -> None:
     assert err.startswith("reason: cannot reach http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("by", [signal.SIGHUP, signal.SIGTERM])
-def test_a_hang_up_leaves_a_recording(tmp_path: Path, by: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "by, code, said",
+    [
+        (signal.SIGHUP, 129, ""),
+        (signal.SIGTERM, 129, ""),
+        (signal.SIGINT, 130, "reason: stopped; "),
+    ],
+)
+def test_a_hang_up_and_ctrl_c_leave_a_recording(
+    tmp_path: Path, by: signal.Signals, code: int, said: str
+) -> None:
     process = chat("-c", "single", said=f"{QUESTION}\n", home=tmp_path)
     end = time.monotonic() + PATIENCE * 3
     while time.monotonic() < end:
@@ -156,7 +189,7 @@ def test_a_hang_up_leaves_a_recording(tmp_path: Path, by: signal.Signals) -> Non
         time.sleep(0.05)
     process.send_signal(by)
     _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGHUP
-    assert err.splitlines()[-1] == f"recorded: reason replay {found[0]}"
+    assert process.returncode == code
+    assert err == f"{said}recorded: reason replay {found[0]}\n"
     _, events = read(found[0])
     assert sum(1 for _ in events) > 5

@@ -166,7 +166,7 @@ class ChatApp(SteeringKeys, App[int]):
         self.frames.wake()
 
     def _complete(self, line: str) -> str | None:
-        return completed(line, self.commands.methods, self.session.settings)
+        return completed(line, self.commands.methods, self.session.whole(self.session.settings))
 
     # What is shown
 

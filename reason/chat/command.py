@@ -28,8 +28,12 @@ def chat(asked: Chat, tables: Values, prepare: Prepare, methods: Methods) -> int
     """Hold the chat; the exit code. Raises UsageError for settings that no turn could have."""
     own = {field.name for field in fields(Chat)} | {"backends"}
     settings = {name: value for name, value in tables.items() if name not in own}
-    settings["controller"] = asked.controller
+    if asked.controller:
+        settings["controller"] = asked.controller
     methods.check(settings)
+    with extra("chat"):
+        from reason.chat.themes import theme_of
+    theme = theme_of(asked.theme, os.environ)
     others = tables.get("backends", {})
     if not isinstance(others, Mapping) or "policy" in others:
         raise UsageError(f"backends has keys of its own: give backends.ROLE=SPEC, not {others!r}")
@@ -41,8 +45,10 @@ def chat(asked: Chat, tables: Values, prepare: Prepare, methods: Methods) -> int
     seen = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
     plain = asked.plain or not seen
     with stoppable(lambda: kept(session)), asyncio.Runner() as runner:
-        talk = _plain if plain else _screen
-        return runner.run(talk(asked, commands, lambda: connect(asked.backend)))
+        started = partial(connect, asked.backend)
+        if plain:
+            return runner.run(_plain(asked, commands, started))
+        return runner.run(_screen(asked, commands, started, theme))
 
 
 def kept(session: Session) -> str:
@@ -56,7 +62,12 @@ def _connect(
 ) -> Host:
     if spec.startswith(SCHEME):
         return RemoteHost(spec, say)
-    return connected(spec, prepare, others, say)
+    try:
+        return connected(spec, prepare, others, say)
+    except UsageError as error:
+        if not str(error).startswith("no backend is called"):
+            raise
+        raise UsageError(f"{error}; a server that runs the turns is {SCHEME}HOST:PORT") from None
 
 
 async def _plain(asked: Chat, commands: Commands, connect: Callable[[], Host]) -> int:
@@ -64,10 +75,15 @@ async def _plain(asked: Chat, commands: Commands, connect: Callable[[], Host]) -
         from reason.chat.plain import Plain
     session, live = commands.session, sys.stdout.isatty()
     plain = Plain(commands, sys.stdout, sys.stderr, live)
-    task = asyncio.current_task()
+    task, hung_up = asyncio.current_task(), asyncio.Event()
     assert task
+
+    def hang_up() -> None:
+        hung_up.set()
+        task.cancel()
+
     for each in (signal.SIGHUP, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(each, hang_up)
     try:
         async with session:
             host = await asyncio.to_thread(connect)
@@ -78,21 +94,19 @@ async def _plain(asked: Chat, commands: Commands, connect: Callable[[], Host]) -
                 from reason.chat.greeting import greeting
 
                 plain.say("\n".join(line for line in greeting(host) if line))
-            return await plain.read(sys.stdin, asked.question)
+            code = await plain.read(sys.stdin, asked.question)
     except asyncio.CancelledError:
-        if task.uncancel():  # Ctrl-C, which says itself what was kept
+        if not hung_up.is_set():  # Ctrl-C, which says itself what was kept
             raise
-        return 128 + signal.SIGHUP
-    finally:
-        if session.exchanges:
-            print(kept(session), file=sys.stderr)
+        code = 128 + signal.SIGHUP
+    if session.exchanges:
+        print(kept(session), file=sys.stderr)
+    return code
 
 
-async def _screen(asked: Chat, commands: Commands, connect: Callable[[], Host]) -> int:
+async def _screen(asked: Chat, commands: Commands, connect: Callable[[], Host], theme: str) -> int:
     with extra("chat"):
         from reason.chat.app import ChatApp
-        from reason.chat.themes import theme_of
-    theme = theme_of(asked.theme, os.environ)
     history = History(state_folder() / "history.jsonl")
     app = ChatApp(commands, connect, history, theme, asked.question)
     code = await app.run_async()

@@ -14,7 +14,6 @@ from reason.chat.run import Run
 from reason.chat.session import Exchange, Session
 from reason.config import build, merge, parse_words
 from reason.errors import UsageError
-from reason.keys import Ask
 from reason.knobs import Knob
 from reason.ledger import Budget
 from reason.settings import choose
@@ -89,7 +88,7 @@ class Commands:
         limits = parse_words(word.removeprefix("budget.") for word in words)
         build(Budget, limits, at="budget.")
         settings = merge(session.settings, {"budget": limits})
-        self.methods.check(settings)
+        self.methods.check(session.whole(settings))
         session.settings = settings
         going = [run for run in session.running if not (run.ending or run.job.recorded)]
         for run in going:
@@ -170,10 +169,10 @@ class Commands:
 
     def settled(self) -> str:
         """The method, its keys and its budget, as they would be typed."""
-        settings = self.session.settings
+        settings = self.session.whole(self.session.settings)
         shown = {key: v for key, v in settings.items() if key != "controller"}
         words = " ".join(_written(shown))
-        return f"method: {settings.get('controller', Ask.controller)}{' ' * bool(words)}{words}"
+        return f"method: {settings['controller']}{' ' * bool(words)}{words}"
 
     def _chosen(self, words: Sequence[str], base: Mapping[str, Any]) -> dict[str, Any]:
         """Settings with another method; the budget stays, the keys of the old method do not."""
@@ -186,7 +185,7 @@ class Commands:
             kept = {"budget": base["budget"]} if "budget" in base else {}
             base = {"controller": names[0], **kept}
         settings = merge(base, parse_words(keys))
-        self.methods.check(settings)
+        self.methods.check(self.session.whole(settings))
         return settings
 
     def _latest(self) -> Run:

@@ -7,7 +7,6 @@ from typing import Any
 
 from reason.chat.commands import COMMANDS, Methods
 from reason.errors import UsageError
-from reason.keys import Ask
 from reason.ledger import Budget
 
 LIMITS = tuple(field.name for field in dataclasses.fields(Budget))
@@ -42,7 +41,7 @@ def _words(name: str, rest: str, methods: Methods, settings: Mapping[str, Any]) 
             yield from COMMANDS
             return
         named = [each for each in earlier if each in methods.names]
-        method = named[-1] if named else str(settings.get("controller", Ask.controller))
+        method = named[-1] if named else str(settings["controller"])
         try:
             yield from (f"{knob.key}=" for knob in methods.knobs(method))
         except UsageError:  # of a name that settings have and no method does

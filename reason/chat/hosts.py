@@ -16,6 +16,7 @@ from reason.chat.steer import PlayedSteer
 from reason.errors import UsageError
 from reason.events import Event
 from reason.journal import Sink
+from reason.keys import Ask
 from reason.ledger import Budget, Ledger
 from reason.live import play
 from reason.question import Prepare
@@ -25,6 +26,9 @@ from reason.run import Trajectory, described, solve, titled
 from reason.steer import LocalSteer, Steer
 from reason.tree import ThreadTree
 from reason.types import Message
+
+PLAIN = {"controller": "single", "syntax": "plain"}
+"""A general model is asked what was said, and nothing is added."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Host(Protocol):
     model: str
     grammar: str
     """That the model was trained on; empty for a general one."""
+    usual: Mapping[str, Any]
+    """Settings of a turn for which no method was named."""
     notes: tuple[str, ...]
     """What its connection warned of."""
 
@@ -86,6 +92,7 @@ class LocalHost:
         self._prepare, self._models = prepare, dict(models)
         info = models["policy"].info
         self.model, self.grammar = Path(info.model).name, info.grammar
+        self.usual: Mapping[str, Any] = {"controller": Ask.controller} if info.grammar else PLAIN
         self.notes = tuple(notes)
 
     def job(self, messages: Sequence[Message], settings: Mapping[str, Any], seed: int) -> Job:

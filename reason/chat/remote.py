@@ -47,6 +47,9 @@ class RemoteHost:
         except (TypeError, KeyError):
             raise BackendError(f"{place} is no `reason serve`: it lists no models") from None
         self.model, self.grammar = place, ""
+        self.usual: Mapping[str, Any] = {
+            "controller": Ask.controller
+        }  # it does not say what its model can do
         self.notes: tuple[str, ...] = ()
 
     def job(self, messages: Sequence[Message], settings: Mapping[str, Any], seed: int) -> Job:

@@ -13,6 +13,7 @@ from reason.chat.hosts import Host, Job, played, playing
 from reason.chat.run import Run
 from reason.errors import UsageError
 from reason.events import Event
+from reason.keys import Ask
 from reason.types import Message
 
 
@@ -73,6 +74,11 @@ class Session:
     def latest(self) -> Run | None:
         """The run begun last, the first of a comparison."""
         return self.exchanges[-1].runs[0] if self.exchanges else None
+
+    def whole(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """With the method that is usual for the host, where they name none."""
+        usual = self.host.usual if self.host else {"controller": Ask.controller}
+        return dict(settings) if "controller" in settings else {**usual, **settings}
 
     def messages(self) -> list[Message]:
         """What was said and answered so far; what was not answered is left out."""
@@ -160,9 +166,10 @@ class Session:
             raise UsageError("nothing was asked")
         messages = [*before, Message(role="user", content=said)]
         seed = self.seed + sum(bool(each.spec) for each in self.exchanges)
+        settings = [self.whole(each) for each in settings]
         jobs = [self.host.job(messages, each, seed) for each in settings]
         runs = [Run(job, self._file(job)) for job in jobs]
-        return self._add(Exchange(said, runs, beside, dict(settings[0]) or {"controller": "apr"}))
+        return self._add(Exchange(said, runs, beside, settings[0]))
 
     def _file(self, job: Job) -> Path | None:
         self._files += 1
