@@ -56,11 +56,13 @@ def app_of(service: Service) -> Starlette:
         reason = await down(service.models)
         if reason or service.closing:
             raise unavailable(reason or "the server is shutting down")
-        return _json({"status": "ok", "model": service.model, "in_flight": _at_work(service)})
+        return _json(
+            {"status": "ok", "model": service.model, "in_flight": service.limits.in_flight}
+        )
 
     async def metrics(request: Request) -> Response:
         running = list(service.runs.values())
-        text = service.metrics.text(running, _at_work(service))
+        text = service.metrics.text(running, service.limits.in_flight)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def openapi(request: Request) -> Response:
@@ -88,10 +90,6 @@ def app_of(service: Service) -> Starlette:
         ],
         exception_handlers={Fault: _refused, HTTPException: _unknown, Exception: _failed},
     )
-
-
-def _at_work(service: Service) -> int:
-    return service.limits.in_flight
 
 
 def _json(value: object) -> Response:

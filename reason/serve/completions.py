@@ -90,7 +90,6 @@ class Completions:
                     index,
                     order.turn,
                     service.models,
-                    order.turn.budget,
                     order.seed_of(index),
                     bell,
                     outbox,

@@ -12,7 +12,6 @@ from reason.ask import ending_of
 from reason.backends.base import Backend
 from reason.engine import Engine
 from reason.errors import BudgetExceeded, ThreadCancelled
-from reason.ledger import Budget
 from reason.question import Turn
 from reason.run import Trajectory, solve
 from reason.serve.fault import Fault, broken, fault_of, unavailable
@@ -32,7 +31,6 @@ class Job:
     index: int
     turn: Turn
     models: Mapping[str, Backend]
-    budget: Budget
     seed: int | str | None
     bell: Bell
     outbox: Outbox
@@ -56,11 +54,6 @@ class Job:
     @property
     def engine(self) -> Engine | None:
         return self.transcript.engine
-
-    @property
-    def threads(self) -> int:
-        """Lines of reasoning so far."""
-        return self.engine.ledger.threads if self.engine else 0
 
     async def stop(self, fault: Fault | None = None) -> None:
         """End it, and wait until its threads have let go; `fault` says why."""
@@ -118,7 +111,7 @@ class Job:
             self.turn.controller,
             question.prompt,
             self.models,
-            budget=self.budget,
+            budget=self.turn.budget,
             sinks=[self.transcript, self._watch],
             scorers=question.scorers,
             seed=self.seed,

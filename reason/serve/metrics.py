@@ -34,8 +34,8 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._threads = Counter("reason_threads", "Lines of reasoning", registry=registry)
-        self.in_flight = Gauge("reason_requests_in_flight", "Requests at work", registry=registry)
-        self.writing = Gauge("reason_threads_writing", "Threads being written", registry=registry)
+        self._in_flight = Gauge("reason_requests_in_flight", "Requests at work", registry=registry)
+        self._writing = Gauge("reason_threads_writing", "Threads being written", registry=registry)
 
     def answered(
         self, endpoint: str, method: str, status: int, seconds: float, ttft: float | None
@@ -64,6 +64,6 @@ class Metrics:
 
     def text(self, running: Sequence[Job], in_flight: int) -> bytes:
         """All of them now."""
-        self.in_flight.set(in_flight)
-        self.writing.set(sum(len(job.outbox.writing) for job in running))
+        self._in_flight.set(in_flight)
+        self._writing.set(sum(len(job.outbox.writing) for job in running))
         return generate_latest(self.registry)

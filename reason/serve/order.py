@@ -55,27 +55,15 @@ def ordered(request: ChatRequest | CompletionRequest, service: Service) -> Order
         allowed = f"{service.limits.budget.threads:g}"
         raise Fault(400, f"n must be {allowed} at most on this server, got {n}", param="n")
     tables = _settings(request, own, service)
-    method = tables["controller"]
-    chat = isinstance(request, ChatRequest)
-    said: str | list[Message] = (
-        [_message(each, f"messages[{i}]") for i, each in enumerate(request.messages)]
-        if isinstance(request, ChatRequest)
-        else _text(request.prompt)
-    )
-    turn = service.prepare(said, tables, service.models)
-    if not chat and not service.models["policy"].info.grammar:
-        assert isinstance(said, str)  # a text to go on with, whatever problem stands in it
-        question = Question(said, said, scorers=turn.question.scorers)
-        turn = replace(turn, question=question)
-        if method == PLAIN and tables.get("syntax") == "plain":
-            turn = replace(turn, asides=())
+    turn = _turn(request, tables, service)
     most = _most(request)
     budget = service.limits.allowed(turn.budget, n)
     if most is not None:
         budget = replace(budget, total_tokens=min(budget.total_tokens, most))
+    chat = isinstance(request, ChatRequest)
     logprobs = bool(request.logprobs) if chat else request.logprobs is not None
     if logprobs:
-        _alone(method, "logprobs")
+        _alone(tables["controller"], "logprobs")
         _check_logprobs(service)
     options = request.stream_options
     return Order(
@@ -89,6 +77,22 @@ def ordered(request: ChatRequest | CompletionRequest, service: Service) -> Order
         bool(options and options.include_usage),
         events,
     )
+
+
+def _turn(
+    request: ChatRequest | CompletionRequest, tables: dict[str, Any], service: Service
+) -> Turn:
+    """What a chat asks; or a text to go on with, whatever problem stands in it."""
+    if isinstance(request, ChatRequest):
+        said = [_message(each, f"messages[{i}]") for i, each in enumerate(request.messages)]
+        return service.prepare(said, tables, service.models)
+    text = _text(request.prompt)
+    turn = service.prepare(text, tables, service.models)
+    if service.models["policy"].info.grammar:
+        return turn
+    bare = tables["controller"] == PLAIN and tables.get("syntax") == "plain"
+    question = Question(text, text, scorers=turn.question.scorers)
+    return replace(turn, question=question, asides=() if bare else turn.asides)
 
 
 def _settings(

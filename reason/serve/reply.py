@@ -1,7 +1,7 @@
 """The objects that a client gets: of a chat, and of a plain completion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reason.serve.outbox import Delta
@@ -66,7 +66,7 @@ class TextReply:
     """Of /v1/completions. What is no part of the text stands beside it."""
 
     name, part, begin = "text_completion", "text_completion", "cmpl-"
-    written: int = field(default=0)
+    written: int = 0
     """Characters so far, for where a token begins."""
 
     def opening(self) -> dict[str, Any]:

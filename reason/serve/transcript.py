@@ -77,10 +77,6 @@ class Transcript:
         if not self.content:
             self._tell(thread.id, [("content", self.turn.question.show(result.answer), [])])
 
-    @property
-    def total_tokens(self) -> int:
-        return self.engine.ledger.total_tokens if self.engine else 0
-
     def _check(self, event: Tokens) -> None:
         """Note a prompt for which there is no room."""
         thread = self._thread(event.thread)
@@ -109,7 +105,8 @@ class Transcript:
             (self.outbox.writing.discard if event.finish else self.outbox.writing.add)(event.thread)
             # Asked, and nothing written: a server that has less room than it says.
             refused = event.finish == "length" and event.prompt_tokens and not event.ids
-            if refused and event.thread == "0" and not self.total_tokens:
+            assert self.engine is not None
+            if refused and event.thread == "0" and not self.engine.ledger.total_tokens:
                 self._too_long(event.prompt_tokens, "")
         if event.text or event.ids:
             self._tell(event.thread, self._voice(event.thread).hear(event))
