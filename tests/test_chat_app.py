@@ -84,7 +84,7 @@ async def test_mistakes_are_said_and_nothing_is_lost() -> None:
             "/method nosuch": "no method is called 'nosuch'",
             "/method apr nosuch=1": "unknown key nosuch",
             "/nosuch": "no command is called 'nosuch'",
-            "/model nosuch": "no backend is called 'nosuch'",
+            "/model nosuch": "connecting …\nno backend is called 'nosuch'",
             "/load /nowhere/x": "cannot read /nowhere/x",
             "/budget total_tokens=-1": "total_tokens must be 0 or more",
             "who are you?": "reads Countdown problems only",
@@ -107,7 +107,7 @@ async def test_another_model_is_connected_and_the_conversation_goes_on() -> None
         await ask(chat, pilot, QUESTION)
         await answered(chat)
         await ask(chat, pilot, "/model other")
-        await until(lambda: "model: scripted" in said(chat))
+        await until(lambda: "scripted is connected. Ask anything" in said(chat))
         await ask(chat, pilot, "how are you?")
         await answered(chat, 2)
         assert chat.session.exchanges[-1].reply == "fine"

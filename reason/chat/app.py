@@ -116,6 +116,8 @@ class ChatApp(SteeringKeys, App[int]):
     @work(group="commands")
     async def _command(self, typed: str) -> None:
         conversation = self.query_one(Conversation)
+        if typed.startswith("/model "):
+            conversation.say("connecting …")
         try:
             done: Done = await self.commands.do(typed)
         except ReasonError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reason.chat import archive
+from reason.chat.greeting import greeting
 from reason.chat.hint import misread
 from reason.chat.hosts import Host
 from reason.chat.run import Run
@@ -103,7 +104,8 @@ class Commands:
             raise UsageError("a turn goes on: stop it before another model is connected")
         host = await asyncio.to_thread(self._connect, "" if rest == "shipped" else rest)
         await self.session.switch(host)
-        return Done("\n".join((f"model: {host.model}", *host.notes)))
+        about, _ = greeting(host)
+        return Done("\n".join((about, *host.notes)))
 
     async def save(self, rest: str) -> Done:
         path = _path(rest, "/save chat.jsonl")

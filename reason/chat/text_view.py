@@ -4,39 +4,29 @@ from bisect import bisect_right
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from reason.chat.room import room
+from reason.chat.pane import Pane
 from reason.chat.run import Run
 from reason.chat.wrap import Wrapped
 
 KINDS = {"prompt": "prompt", "injected": "injected", "sampled": "sampled", None: "decision"}
 
 
-class TextView(ScrollView, can_focus=True):
+class TextView(Pane):
     """Follows the end of the text until somebody moves in it, and again from End on."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "text--prompt", "text--injected", "text--sampled", "text--decision", "text--cursor",
     }  # fmt: skip
     DEFAULT_CSS = """
-    TextView { border-top: solid $primary; height: 1fr; overflow-x: hidden; }
-    TextView:focus { border-top: heavy $accent; }
     TextView > .text--prompt { color: $text-muted; }
     TextView > .text--injected { color: $text-secondary; text-style: italic; }
     TextView > .text--decision { color: $text-warning; }
     TextView > .text--cursor { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "line(-1)", "Up", show=False),
-        Binding("down,j", "line(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "line(-1000000)", "Start", show=False),
         Binding("left,h", "token(-1)", "Token back", show=False),
         Binding("right,l", "token(1)", "Token on", show=False),
         Binding("end,a", "follow", "Follow"),
@@ -52,8 +42,6 @@ class TextView(ScrollView, can_focus=True):
         self._kinds: list[str] = []
         self._starts: list[int] = []
         self._read = 0
-        self._plain = Style()
-        """As of the last frame: to ask for it costs more than to draw a row."""
 
     def show(self, run: Run | None, thread: str) -> None:
         """Another thread, from the end of its text on."""
@@ -78,7 +66,7 @@ class TextView(ScrollView, can_focus=True):
                     self._starts.append(self._wrapped.length)
                 self._wrapped.feed(piece.text)
             self._read = len(pieces)
-            self._sized()
+            self._make_room(len(self._wrapped.rows))
             if self.cursor is None:
                 self._bottom()
         self._plain = self.rich_style
@@ -120,14 +108,11 @@ class TextView(ScrollView, can_focus=True):
             at += len(text)
         return Strip(marked)
 
-    def action_line(self, by: int) -> None:
+    def action_move(self, by: int) -> None:
         wrapped = self._wrapped
         now = len(wrapped.rows) - 1 if self.cursor is None else wrapped.row_of(self.cursor)
         row = min(max(now + by, 0), len(wrapped.rows) - 1)
         self._move(wrapped.starts[row])
-
-    def action_page(self, by: int) -> None:
-        self.action_line(by * max(self.size.height - 1, 1))
 
     def action_token(self, by: int) -> None:
         script = self.run.texts.scripts.get(self.thread) if self.run else None
@@ -142,21 +127,14 @@ class TextView(ScrollView, can_focus=True):
 
     def _move(self, character: int) -> None:
         self.cursor = character
-        row, top, height = self._wrapped.row_of(character), self.scroll_offset.y, self.size.height
-        if not top <= row < top + height:
-            target = row if row < top else row - height + 1
-            self.scroll_to(y=max(target, 0), animate=False, force=True)
+        self._reveal(self._wrapped.row_of(character), len(self._wrapped.rows))
         self.frame()
 
     def _bottom(self) -> None:
-        last = len(self._wrapped.rows) - self.size.height
-        self.scroll_to(y=max(last, 0), animate=False, force=True)
+        rows = len(self._wrapped.rows)
+        self._reveal(rows - 1, rows)
 
     def _again(self) -> None:
         self._wrapped = Wrapped(self.size.width - 1)
         self._kinds, self._starts, self._read = [], [], 0
-        self._sized()
-
-    def _sized(self) -> None:
-        rows = room(len(self._wrapped.rows), self.size.height)
-        self.virtual_size = Size(self.size.width, rows)
+        self._make_room(len(self._wrapped.rows))

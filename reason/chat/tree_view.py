@@ -5,20 +5,18 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from reason.chat.heading import heading
 from reason.chat.outline import FILTERS, Outline
-from reason.chat.room import room
+from reason.chat.pane import Pane
 from reason.chat.run import Run
 from reason.chat.tree_row import Look, drawn
 from reason.watch import chain
 
 
-class TreeView(ScrollView, can_focus=True):
+class TreeView(Pane):
     """One run. Selects a thread by itself, the one on the critical path that writes, until somebody
     moves."""
 
@@ -27,8 +25,6 @@ class TreeView(ScrollView, can_focus=True):
         "tree--winner", "tree--decision", "tree--selected",
     }  # fmt: skip
     DEFAULT_CSS = """
-    TreeView { border-top: solid $primary; height: 1fr; overflow-x: hidden; }
-    TreeView:focus { border-top: heavy $accent; }
     TreeView > .tree--dim { color: $text-muted; }
     TreeView > .tree--writing { color: $text-primary; }
     TreeView > .tree--done { color: $text-success; }
@@ -41,11 +37,6 @@ class TreeView(ScrollView, can_focus=True):
     TreeView:focus > .tree--selected { background: $primary 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "move(-1000000)", "First", show=False),
         Binding("end", "move(1000000)", "Last", show=False),
         Binding("left,minus", "fold(True)", "Fold", show=False),
         Binding("right,plus", "fold(False)", "Unfold", show=False),
@@ -74,15 +65,13 @@ class TreeView(ScrollView, can_focus=True):
         self._critical: set[str] = set()
         self._below: dict[str, int] = {}
         self._tree = 8
-        self._plain = Style()
-        """As of the last frame: to ask for it costs more than to draw a row."""
 
     def on_mount(self) -> None:
         self.frame()
 
     def on_resize(self) -> None:
         self._sized()
-        self._reveal()
+        self._seen()
         self.frame()  # nothing else draws a run that is over
 
     def frame(self) -> None:
@@ -94,7 +83,7 @@ class TreeView(ScrollView, can_focus=True):
         if self.outline.update(self._critical):
             self._sized()
             if self.auto:
-                self._reveal()
+                self._seen()
         if self.auto:
             self._follow()
         self.border_title = heading(run, self.outline.filter, self.size.width)
@@ -102,8 +91,7 @@ class TreeView(ScrollView, can_focus=True):
         self.refresh()
 
     def _sized(self) -> None:
-        rows = room(len(self.outline.rows), self.size.height)
-        self.virtual_size = Size(self.size.width, rows)
+        self._make_room(len(self.outline.rows))
         widest = max(
             (len(row.branch) + len(row.line.id) + 2 + 4 * bool(row.folded)
              for row in self.outline.rows if not row.decision), default=8,
@@ -152,9 +140,6 @@ class TreeView(ScrollView, can_focus=True):
         while rows[at].decision and at > 0:
             at -= 1
         self._select(rows[at].line.id)
-
-    def action_page(self, by: int) -> None:
-        self.action_move(by * max(self.size.height - 1, 1))
 
     def action_fold(self, fold: bool | None = None) -> None:
         line = self.run.watch.lines.get(self.selected)
@@ -227,15 +212,9 @@ class TreeView(ScrollView, can_focus=True):
         if thread != self.selected:
             self.selected = thread
             self.post_message(self.Selected(self))
-        self._reveal()
+        self._seen()
         self.refresh()
 
-    def _reveal(self) -> None:
-        """Scroll to the row that is selected, with no more empty rows below than there must be."""
-        height = self.size.height
-        if height:
-            at = self.outline.place(self.selected) or 0
-            top = min(self.scroll_offset.y, max(len(self.outline.rows) - height, 0))
-            top = min(max(top, at - height + 1), at)
-            if top != self.scroll_offset.y:
-                self.scroll_to(y=top, animate=False, force=True)
+    def _seen(self) -> None:
+        """Bring the row that is selected in sight."""
+        self._reveal(self.outline.place(self.selected) or 0, len(self.outline.rows))
