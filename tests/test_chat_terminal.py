@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,22 @@ CHAT = (sys.executable, "-m", "reason.cli", "chat")
 
 def ready(opened: Terminal) -> None:
     opened.wait("It plays Countdown and nothing", "> make 24 from 3 5 7 8")
+
+
+@contextmanager
+def writing(state: Path) -> Iterator[Terminal]:
+    """A chat that writes its first answer, a long one."""
+    environment = {"XDG_STATE_HOME": str(state)}
+    with terminal(*CHAT, "-c", "single", size=(80, 24), environment=environment) as opened:
+        ready(opened)
+        opened.type("Enter")
+        opened.wait("thread 0 · follows", "<go>")
+        yield opened
+
+
+def enter(opened: Terminal, line: str) -> None:
+    opened.write(line)
+    opened.type("Enter")
 
 
 def gone(pids: list[int]) -> None:
@@ -48,14 +66,11 @@ def test_a_conversation_from_the_first_key_to_the_last(
             opened.wait(shown)
         opened.type("Escape")  # what follows it at once would be one key with it
         opened.wait(true=lambda screen: "end Follow" not in screen)
-        opened.write("/budget total_tokens=60")
-        opened.type("Enter")
+        enter(opened, "/budget total_tokens=60")
         opened.wait("budget.total_tokens=60")
-        opened.write("3 5 7 9 = 24")
-        opened.type("Enter")
+        enter(opened, "3 5 7 9 = 24")
         opened.wait("the run reached budget.total_tokens")
-        opened.write("/nosuch")
-        opened.type("Enter")
+        enter(opened, "/nosuch")
         opened.wait("no command is called 'nosuch'")
         opened.type("Up", "Up")
         opened.wait("> 3 5 7 9 = 24")
@@ -71,27 +86,17 @@ def test_a_conversation_from_the_first_key_to_the_last(
 
 
 def test_escape_ends_the_turn_and_the_chat_goes_on(tmp_path: Path) -> None:
-    state = {"XDG_STATE_HOME": str(tmp_path)}
-    with terminal(*CHAT, "-c", "single", size=(80, 24), environment=state) as opened:
-        ready(opened)
-        opened.type("Enter")
-        opened.wait("thread 0 · follows", "<go>")
+    with writing(tmp_path) as opened:
         opened.type("Escape")
         opened.wait("no answer: it was stopped")
-        opened.write("/method apr width=4")
-        opened.type("Enter")
+        enter(opened, "/method apr width=4")
         opened.wait("method: apr width=4")
-        opened.write("3 5 7 8 = 24")
-        opened.type("Enter")
+        enter(opened, "3 5 7 8 = 24")
         opened.wait("✓ verified")
 
 
 def test_a_dropped_connection_leaves_the_run_on_record_and_no_process(tmp_path: Path) -> None:
-    state = {"XDG_STATE_HOME": str(tmp_path)}
-    with terminal(*CHAT, "-c", "single", size=(80, 24), environment=state) as opened:
-        ready(opened)
-        opened.type("Enter")
-        opened.wait("thread 0 · follows", "<go>")
+    with writing(tmp_path) as opened:
         pids = opened.pids()
         assert len(pids) > 1
         opened.tell("kill-session")  # the terminal goes away: SIGHUP, and nobody reads any more
@@ -105,11 +110,7 @@ def test_a_dropped_connection_leaves_the_run_on_record_and_no_process(tmp_path: 
 
 
 def test_it_can_be_killed_at_any_time(tmp_path: Path) -> None:
-    state = {"XDG_STATE_HOME": str(tmp_path)}
-    with terminal(*CHAT, "-c", "single", size=(80, 24), environment=state) as opened:
-        ready(opened)
-        opened.type("Enter")
-        opened.wait("thread 0 · follows", "<go>")
+    with writing(tmp_path) as opened:
         os.kill(opened.pids()[-1], signal.SIGKILL)
         opened.wait("EXIT 137")
     (recording,) = (tmp_path / "reason" / "chats").glob("*/turn-1.jsonl")
@@ -121,8 +122,7 @@ def test_a_backend_that_is_down_and_a_small_terminal_are_said(tmp_path: Path) ->
     down = (*CHAT, "-b", "reason://127.0.0.1:9")
     with terminal(*down, size=(80, 24), environment=state) as opened:
         opened.wait("cannot reach http://127.0.0.1:9", "/model SPEC connects another backend")
-        opened.write("hello")
-        opened.type("Enter")
+        enter(opened, "hello")
         opened.wait("no model is connected")
         opened.tell("resize-window", "-x", "38", "-y", "24")
         opened.wait("terminal too small: 38x24, 40x10 at", "least")
