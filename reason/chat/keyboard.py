@@ -14,9 +14,9 @@ in the line
 
 in the tree and in the text
   x                   kill the thread and all below it
-  f                   fork it, with a hint: in the text at the cursor
+  f                   fork it, with a hint or none: in the text at the cursor
   p                   pin an answer
-  b                   give the turn another budget
+  b                   give the turn that runs another budget
   v                   read the thread with its formulas
   [ ]                 the turn before, the turn after
 
@@ -24,8 +24,8 @@ in the tree
   Up, Down, PgUp, PgDn, Home, End
   Left, Right, Space  fold, unfold
   Enter               into the text
-  w  n  e             to the winner, the next that writes, the next that failed
-  o  /                only: open, failed, critical; only what has these words
+  w, n, e             to the winner, the next that writes, the next that failed
+  o, /                only: open, failed, critical; only what has these words
   d                   decisions on and off
   a                   select by itself again
 

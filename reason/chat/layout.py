@@ -18,6 +18,7 @@ Conversation { height: 2fr; width: 1fr; }
 #trees { height: 3fr; layout: vertical; }
 .-wide #trees.pair { layout: horizontal; }
 .-wide #trees TreeView { width: 1fr; }
+.-wide #trees.pair TreeView { margin: 0 1 0 0; }
 #text { height: 2fr; }
 .-narrow #text:focus { height: 6fr; }
 .-narrow #threads:focus-within { height: 6fr; }
