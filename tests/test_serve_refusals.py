@@ -84,6 +84,12 @@ async def posted(
         ({"model": "ape", "reason": {"contexts": ["@f"]}}, "reason.contexts", "begins with @"),
         ({"model": "ape", "reason": {"contexts": "@f"}}, "reason.contexts", "a list of texts"),
         ({"model": "pdr", "reason": {"rounds": ["9m"]}}, "reason.rounds[0]", "131072 at most"),
+        ({"model": "pdr", "reason": {"rounds": [1] * 1001}}, "reason.rounds", "have 1000 entries"),
+        (
+            {"model": "pdr", "reason": {"rounds": "1," * 400_000}},
+            "reason.rounds",
+            "may have 1000 entries in a request, got 400,001",
+        ),
         ({"model": "best_of_n"}, None, "no scorer is called 'verifier'"),
     ],
 )

@@ -1,5 +1,6 @@
 """What a client may set of a method, and what is for whoever runs the server."""
 
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -8,6 +9,10 @@ from reason.serve.fault import Fault
 
 LARGEST = 1 << 17
 """Of a number among the knobs of a request: methods make lists of such lengths."""
+LONGEST = 1000
+"""Entries of a list among them."""
+_NUMBERS = re.compile(r"[\s\[\],.\d_+\-ekminfaty]*", re.IGNORECASE)
+"""What a text that is read as numbers consists of: 4k, [1e3, inf]."""
 OWN = {"tuned": "names a file", "calibration": "names a file", "backends": "says which models run"}
 FREE = {"budget", *(field.name for field in fields(Budget))}
 """Numbers that the server's limits bound."""
@@ -27,13 +32,23 @@ def check_knobs(knobs: Any, at: str = "reason") -> None:
             elif name not in FREE and not name.endswith("sampling"):
                 check_knobs(value, place)
     elif isinstance(knobs, list):
+        _check_length(len(knobs), at)
         for index, value in enumerate(knobs):
             check_knobs(value, f"{at}[{index}]")
     elif isinstance(knobs, str):
+        if not _NUMBERS.fullmatch(knobs):
+            return
+        _check_length(knobs.count(",") + 1, at)
         for word in knobs.strip("[] ").split(","):
             _check_number(_number(word), at)
     else:
         _check_number(knobs, at)
+
+
+def _check_length(entries: int, at: str) -> None:
+    if entries > LONGEST:
+        message = f"{at} may have {LONGEST} entries in a request, got {entries:,}"
+        raise Fault(400, message, param=at)
 
 
 def _check_number(value: Any, at: str) -> None:
