@@ -8,6 +8,7 @@ from reason.chat.heading import heading
 from reason.chat.hosts import played
 from reason.chat.prompt_line import PromptLine
 from reason.chat.run import Run
+from reason.chat.text_view import TextView
 from reason.chat.tree_view import TreeView
 from reason.events import Closed, Opened
 from tests.chatting import QUESTION, answered, app, ask, ready, rows, until
@@ -77,3 +78,16 @@ async def test_one_sees_where_typing_goes() -> None:
         await pilot.press("shift+tab")
         await asyncio.sleep(0)
         assert not isinstance(chat.focused, Input) and not mark.visible
+
+
+async def test_nothing_is_hidden_behind_the_scroll_bar() -> None:
+    chat = app(controller="apr")
+    async with chat.run_test(size=(80, 24)) as pilot:
+        await ready(chat)
+        await ask(chat, pilot, QUESTION)
+        await answered(chat)
+        await pilot.pause(0.3)
+        for pane in (chat.query_one(TreeView), chat.query_one(TextView)):
+            assert pane.show_vertical_scrollbar
+            seen = pane.scrollable_content_region.width
+            assert {pane.render_line(y).cell_length for y in range(pane.size.height)} == {seen}

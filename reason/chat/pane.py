@@ -16,7 +16,10 @@ class Pane(ScrollView, can_focus=True):
     """Its keys move from row to row."""
 
     DEFAULT_CSS = """
-    Pane { border-top: solid $primary; height: 1fr; overflow-x: hidden; }
+    Pane {
+        border-top: solid $primary; height: 1fr; overflow-x: hidden;
+        scrollbar-gutter: stable; scrollbar-size-vertical: 1;
+    }
     Pane:focus { border-top: heavy $accent; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,6 +35,11 @@ class Pane(ScrollView, can_focus=True):
         self._plain = Style()
         """As of the last frame: to ask for it costs more than to draw a row."""
 
+    @property
+    def columns(self) -> int:
+        """Beside the scroll bar."""
+        return max(self.scrollable_content_region.width, 0)
+
     def action_move(self, by: int) -> None:
         """So many rows down, or up."""
         raise NotImplementedError
@@ -43,7 +51,7 @@ class Pane(ScrollView, can_focus=True):
         """To scroll in, for so many rows."""
         height = self.size.height
         height = max(height, 1) if rows <= height else -(-rows // STEP) * STEP
-        self.virtual_size = Size(self.size.width, height)
+        self.virtual_size = Size(self.columns, height)
 
     def _reveal(self, row: int, rows: int) -> None:
         """Scroll to that row of so many, with no more empty ones below than there must be."""

@@ -75,7 +75,7 @@ class TextView(Pane):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        number, width = self.scroll_offset.y + y, self.size.width
+        number, width = self.scroll_offset.y + y, self.columns
         rows, starts = self._wrapped.rows, self._wrapped.starts
         if number >= len(rows):
             return Strip.blank(width, self._plain)
@@ -135,6 +135,6 @@ class TextView(Pane):
         self._reveal(rows - 1, rows)
 
     def _again(self) -> None:
-        self._wrapped = Wrapped(self.size.width - 1)
+        self._wrapped = Wrapped(self.columns - 1)
         self._kinds, self._starts, self._read = [], [], 0
         self._make_room(len(self._wrapped.rows))

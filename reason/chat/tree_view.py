@@ -96,7 +96,7 @@ class TreeView(Pane):
             (len(row.branch) + len(row.line.id) + 2 + 4 * bool(row.folded)
              for row in self.outline.rows if not row.decision), default=8,
         )  # fmt: skip
-        self._tree = min(max(widest, 8), max(self.size.width // 3, 8))
+        self._tree = min(max(widest, 8), max(self.columns // 3, 8))
 
     def _follow(self) -> None:
         """Select the thread that is the furthest and writes, once the one selected does not."""
@@ -109,7 +109,7 @@ class TreeView(Pane):
                 self._select(max(writing, key=lambda name: watch.lines[name].clock))
 
     def render_line(self, y: int) -> Strip:
-        number, width = self.scroll_offset.y + y, self.size.width
+        number, width = self.scroll_offset.y + y, self.columns
         if number >= len(self.outline.rows):
             return Strip.blank(width, self._plain)
         row = self.outline.rows[number]
