@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from reason.chat.app import ChatApp
@@ -43,6 +44,7 @@ class Synthetic:
     """A host whose runs are so many threads in groups of fifty, that write at a steady pace."""
 
     model, grammar = "synthetic", ""
+    usual: Mapping[str, Any] = MappingProxyType({"controller": "synthetic"})
     notes: tuple[str, ...] = ()
 
     def __init__(self, threads: int, rate: int) -> None:
