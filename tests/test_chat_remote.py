@@ -116,3 +116,12 @@ def test_an_address_that_is_none() -> None:
         RemoteHost("reason://nowhere")
     with pytest.raises(BackendError, match=r"cannot reach http://127\.0\.0\.1:9"):
         RemoteHost("reason://127.0.0.1:9")
+
+
+async def test_it_is_asked_with_the_method_that_suits_its_model() -> None:
+    async with chatting(oracle()) as chat:
+        assert chat.host is not None and chat.host.grammar == "countdown"
+        assert (await chat.ask(QUESTION).runs[0].over()).job.method == "apr"
+    async with chatting(general(lambda context, params: "hello")) as chat:
+        run = await chat.ask("hi").runs[0].over()
+        assert (run.job.method, run.reply) == ("single", "hello")

@@ -27,8 +27,13 @@ from reason.steer import LocalSteer, Steer
 from reason.tree import ThreadTree
 from reason.types import Message
 
-PLAIN = {"controller": "single", "syntax": "plain"}
-"""A general model is asked what was said, and nothing is added."""
+
+def usual_of(grammar: str) -> Mapping[str, Any]:
+    """Settings of a turn for which no method was named, on a model of that grammar: a general one
+    is asked what was said, and nothing is added."""
+    return (
+        {"controller": Ask.controller} if grammar else {"controller": "single", "syntax": "plain"}
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class LocalHost:
         self._prepare, self._models = prepare, dict(models)
         info = models["policy"].info
         self.model, self.grammar = Path(info.model).name, info.grammar
-        self.usual: Mapping[str, Any] = {"controller": Ask.controller} if info.grammar else PLAIN
+        self.usual = usual_of(info.grammar)
         self.notes = tuple(notes)
 
     def job(self, messages: Sequence[Message], settings: Mapping[str, Any], seed: int) -> Job:

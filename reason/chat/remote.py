@@ -11,7 +11,7 @@ import msgspec
 from reason.account import Ending
 from reason.backends.connect import Say
 from reason.backends.http import Busy, Server
-from reason.chat.hosts import Job, Outcome
+from reason.chat.hosts import Job, Outcome, usual_of
 from reason.config import build
 from reason.errors import BackendError, UsageError
 from reason.events import Event
@@ -44,12 +44,10 @@ class RemoteHost:
         listed = self._server.ask("/v1/models")
         try:
             self.methods = tuple(str(each["id"]) for each in listed["data"])
-        except (TypeError, KeyError):
+            self.grammar = str(listed["data"][0]["reason"]["grammar"])
+        except (TypeError, KeyError, IndexError):
             raise BackendError(f"{place} is no `reason serve`: it lists no models") from None
-        self.model, self.grammar = place, ""
-        self.usual: Mapping[str, Any] = {
-            "controller": Ask.controller
-        }  # it does not say what its model can do
+        self.model, self.usual = place, usual_of(self.grammar)
         self.notes: tuple[str, ...] = ()
 
     def job(self, messages: Sequence[Message], settings: Mapping[str, Any], seed: int) -> Job:
@@ -78,7 +76,10 @@ class RemoteHost:
 
         header = {"controller": told, "seed": seed}
         budget = build(Budget, told.get("budget", {}), at="budget.")
-        return Job(messages[-1]["content"], method, self.model, header, steer, work, budget=budget)
+        title = messages[-1]["content"]
+        return Job(
+            title, method, self.model, header, steer, work, grammar=self.grammar, budget=budget
+        )
 
     async def close(self) -> None:
         await self._server.close()

@@ -33,7 +33,11 @@ def app_of(service: Service) -> Starlette:
 
     def card(name: str) -> dict[str, Any]:
         method = service.served[name]
-        own = {"model": service.model, "controller": service.settings(method)["controller"]}
+        own = {
+            "model": service.model,
+            "controller": service.settings(method)["controller"],
+            "grammar": service.models["policy"].info.grammar,
+        }
         card = {"id": name, "object": "model", "created": began, "owned_by": "reason"}
         return {**card, "reason": own}
 
