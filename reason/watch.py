@@ -55,6 +55,8 @@ class Watch:
         """Lines of reasoning: one that goes on in its parent's place is none of its own."""
         self.alive = 0
         self.at = 0.0
+        self.broken = False
+        """Whether no more events will come, though threads are open."""
         self.winners: set[str] = set()
         """Threads that the answer came from, once it is known."""
 
@@ -115,7 +117,7 @@ class Watch:
 
     def cut(self) -> None:
         """No more events will come, though threads are open."""
-        self.alive = 0
+        self.alive, self.broken = 0, True
         for line in self.lines.values():
             line.writing = False
 

@@ -108,7 +108,7 @@ async def ask(chat: ChatApp, pilot: Pilot[int], text: str) -> None:
 
 
 async def ready(chat: ChatApp) -> None:
-    await until(lambda: chat.session.host is not None and chat.query_one(PromptLine).value)
+    await until(lambda: "is connected" in said(chat))
 
 
 async def answered(chat: ChatApp, turns: int = 1) -> None:

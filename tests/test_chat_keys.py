@@ -68,7 +68,8 @@ async def test_threads_are_killed_forked_and_pinned_by_keys() -> None:
         assert script.text.startswith("more") and view.selected == "0.1.0"
         await pilot.press("b")
         await until(lambda: isinstance(chat.screen, Asked))
-        await pilot.press(*"1", "enter")
+        chat.screen.query_one(Input).value = "total_tokens=1"
+        await pilot.press("enter")
         await until(lambda: view.run.ending)
         assert view.run.ending and view.run.ending.limit == "total_tokens"
         await pilot.press("x")

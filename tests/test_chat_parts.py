@@ -136,12 +136,13 @@ async def test_decisions_stand_in_the_tree_where_they_were_made() -> None:
     assert drawn(outline) == ["0 +2", "0.2"]
     assert outline.shown("0.1") == 2 and drawn(outline) == ["0", "├─ 0.0", "├─ 0.1", "0.2"]
     for words, kept in {
-        "failed": ["0.1"], "critical": ["0", "0.1", "0.2"], "first": ["0.0"], "open": ["0", "0.2"],
+        "failed": ["0", "0.1", "0.2"], "critical": ["0", "0.1", "0.2"], "first": ["0.0"],
+        "open": ["0", "0.2"],
     }.items():  # fmt: skip
         outline.filter = words
         assert drawn(outline) == kept
     states = {name: run.timeline.state(line) for name, line in run.watch.lines.items()}
-    assert states == {"0": "waiting", "0.0": "joined", "0.1": "failed", "0.2": "waiting"}
+    assert states == {"0": "cut", "0.0": "joined", "0.1": "failed", "0.2": "cut"}
     assert run.timeline.below() == {"0": 11, "0.0": 3, "0.1": 5, "0.2": 1}
     assert run.timeline.rate(run.watch.lines["0.1"]) == 5.0
 

@@ -109,6 +109,15 @@ def test_a_dropped_connection_leaves_the_run_on_record_and_no_process(tmp_path: 
         opened.wait("answer   none", "EXIT 1")
 
 
+def test_it_is_left_at_once_while_its_model_loads(tmp_path: Path) -> None:
+    with terminal(*CHAT, size=(80, 24), environment={"XDG_STATE_HOME": str(tmp_path)}) as opened:
+        opened.wait("loading the model")
+        began = time.monotonic()
+        opened.type("C-q")
+        opened.wait("EXIT 0")
+        assert time.monotonic() - began < 3, "the model is not waited for"
+
+
 def test_it_can_be_killed_at_any_time(tmp_path: Path) -> None:
     with writing(tmp_path) as opened:
         os.kill(opened.pids()[-1], signal.SIGKILL)

@@ -175,7 +175,7 @@ class Server:
             await self._still_there()
             if begun():
                 raise BackendError(
-                    f"{self.url} broke off in the middle of an answer to {path}: {error}"
+                    f"{self.url} broke off in the middle of an answer to {path}"
                 ) from None
             raise Busy(f"the connection broke before an answer to {path}: {error}") from None
 

@@ -62,7 +62,8 @@ class ChatApp(SteeringKeys, App[int]):
         self.commands, self.session = commands, commands.session
         self._connect, self._history = connect, history
         self._wanted, self._question = theme, question
-        self._connecting = True
+        self.connecting = True
+        """Whether a thread is still making the first host."""
         self.frames = Frames(self.draw, self._drawn, lambda: bool(self.session.running))
         self.tree_view: TreeView | None = None
         """The tree whose selected thread is shown."""
@@ -104,7 +105,7 @@ class ChatApp(SteeringKeys, App[int]):
             self._ask(typed)
 
     def _ask(self, question: str) -> None:
-        if self._connecting:
+        if self.connecting:
             self._question = question
             self.query_one(Conversation).say("the model is still loading: it is asked then")
             return
@@ -116,8 +117,9 @@ class ChatApp(SteeringKeys, App[int]):
     @work(group="commands")
     async def _command(self, typed: str) -> None:
         conversation = self.query_one(Conversation)
-        if typed.startswith("/model "):
+        if typed.startswith("/model ") and not self.session.running:
             conversation.say("connecting …")
+        host = self.session.host
         try:
             done: Done = await self.commands.do(typed)
         except ReasonError as error:
@@ -137,6 +139,8 @@ class ChatApp(SteeringKeys, App[int]):
             self.begin(done.exchange)
         if done.branch:
             self.follow_branch(*done.branch)
+        if (now := self.session.host) and now is not host:
+            self.query_one(PromptLine).suggest(greeting(now)[1])
         self._status()
         self.frames.wake()
 
@@ -215,13 +219,13 @@ class ChatApp(SteeringKeys, App[int]):
             host = await asyncio.to_thread(self._connect)
             await self.session.switch(host)
         except ReasonError as error:
+            self.connecting = False
             conversation.say(str(error), "error")
             conversation.say("/model SPEC connects another backend, /help lists what there is")
             line.put(self._question)
             self._status("no model")
             return
-        finally:
-            self._connecting = False
+        self.connecting = False
         about, example = greeting(host)
         conversation.say(about)
         for note in host.notes:
@@ -229,8 +233,8 @@ class ChatApp(SteeringKeys, App[int]):
         self._status()
         if self._question:
             self._ask(self._question)
-        elif example and not line.value:
-            line.put(example)
+        else:
+            line.suggest(example)
 
     # Keys
 

@@ -109,7 +109,10 @@ async def _screen(asked: Chat, commands: Commands, connect: Callable[[], Host], 
         from reason.chat.app import ChatApp
     history = History(state_folder() / "history.jsonl")
     app = ChatApp(commands, connect, history, theme, asked.question)
-    code = await app.run_async()
+    code = await app.run_async() or app.return_code or 0
     if commands.session.exchanges:
         print(kept(commands.session))
-    return code or 0
+    if app.connecting:  # its thread would be waited for, and nobody will ask the model
+        sys.stdout.flush()
+        os._exit(code)
+    return code

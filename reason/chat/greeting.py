@@ -15,5 +15,5 @@ ABLE = {
 
 def greeting(host: Host) -> tuple[str, str]:
     """What to say of a host, and an example for it, if there is one."""
-    able, example = ABLE.get(host.grammar, ("Ask anything; /help lists commands and keys.", ""))
+    able, example = ABLE.get(host.grammar, ("Ask anything; /help lists commands, F1 keys.", ""))
     return f"{host.model} is connected. {able}", example

@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from reason.chat.history import History
 
+PLACEHOLDER = "ask, or /help"
 BREAK = "⏎"
 """Stands for a line break of what was pasted."""
 
@@ -28,7 +29,7 @@ class Completion(Suggester):
 
 class PromptLine(Input):
     """Up and down go through what was typed before; Tab, or right at the end, takes what is
-    suggested."""
+    suggested. An empty line asks the example, if one is shown."""
 
     DEFAULT_CSS = """
     PromptLine { border: none; height: 1; padding: 0; }
@@ -49,7 +50,7 @@ class PromptLine(Input):
 
     def __init__(self, history: History, complete: Callable[[str], str | None]) -> None:
         super().__init__(
-            placeholder="ask, or /help",
+            placeholder=PLACEHOLDER,
             id="prompt",
             suggester=Completion(complete),
             select_on_focus=False,
@@ -57,6 +58,7 @@ class PromptLine(Input):
         self.cursor_blink = False  # nothing is sent over a line that is idle
         self._history = history
         self._may_become = complete
+        self._example = ""
 
     @property
     def typed(self) -> str:
@@ -66,11 +68,16 @@ class PromptLine(Input):
     async def action_submit(self) -> None:
         """Keep the line, hand it over, and begin a new one: at once, since what is typed meanwhile
         belongs to the next."""
-        typed = self.typed.strip()
+        typed = self.typed.strip() or self._example
         if typed:
-            self._history.add(self.typed)
+            self._history.add(typed)
             self.value = ""
+            self.suggest("")
             self.post_message(self.Sent(typed))
+
+    def suggest(self, example: str) -> None:
+        """Show a question that Enter asks, until another one is asked."""
+        self._example, self.placeholder = example, example or PLACEHOLDER
 
     def put(self, text: str) -> None:
         """Put a text there to be edited."""
@@ -89,6 +96,17 @@ class PromptLine(Input):
             self.put(found)
         else:
             self.screen.focus_next()
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Keys take effect in the order in which they come. Those with a binding would go through
+        the app first, and what is typed behind them would overtake them."""
+        bound = self._bindings.key_to_bindings.get(event.key)
+        if bound and not event.is_printable:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(bound[0].action)
+        else:
+            await super()._on_key(event)
 
     def _on_paste(self, event: events.Paste) -> None:
         text = event.text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")

@@ -10,7 +10,7 @@ import msgspec
 
 from reason.account import Ending
 from reason.backends.connect import Say
-from reason.backends.http import Busy, Server
+from reason.backends.http import Busy, Refused, Server
 from reason.chat.hosts import Job, Outcome, usual_of
 from reason.config import build
 from reason.errors import BackendError, UsageError
@@ -41,7 +41,12 @@ class RemoteHost:
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else None
         self._server = Server(f"http://{place}", timeout=SILENCE, patience=0, headers=headers)
-        listed = self._server.ask("/v1/models")
+        try:
+            listed = self._server.ask("/v1/models")
+        except Refused as error:
+            if error.status != 401:
+                raise
+            raise UsageError(f"{place} asks for a key: put yours into {KEY}") from None
         try:
             self.methods = tuple(str(each["id"]) for each in listed["data"])
             self.grammar = str(listed["data"][0]["reason"]["grammar"])

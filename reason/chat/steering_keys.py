@@ -90,9 +90,7 @@ class SteeringKeys(Base):
             else:
                 known = {key: getattr(run.budget, key) for key in LIMITS}
                 now = " ".join(f"{k}={v:.12g}" for k, v in known.items() if v < inf)
-                limits = await self._asked(
-                    f"budget of this turn: {', '.join(LIMITS)}", now or "total_tokens="
-                )
+                limits = await self._asked(f"budget of this turn: {', '.join(LIMITS)}", now)
                 if limits:
                     await run.extend(parse_words(limits.split()))
                     said(f"budget of this turn: {limits}")

@@ -92,7 +92,7 @@ class Timeline:
     def state(self, line: Line) -> State:
         """What a thread is doing, in a word."""
         if line.finish is None:
-            return "writing" if line.writing else "waiting"
+            return "writing" if line.writing else "cut" if self._watch.broken else "waiting"
         ended = _ENDED[line.finish]
         return "joined" if ended == "done" and line.id in self.joined else ended
 

@@ -66,7 +66,7 @@ def _thread(run: Run, row: Row, look: Look) -> list[Segment]:
     parts = [
         Segment(row.branch, dim),
         Segment(glyph, style(f"tree--{'winner' if glyph == '★' else kind}")),
-        Segment(fit(name, room), strong),
+        Segment(_id(name, room), strong),
         Segment("┃" if critical else " ", style("tree--critical")),
     ]
     figures = _figures(run, line, look, state)
@@ -99,6 +99,11 @@ def _words(run: Run, line: Line, room: int, dim: Style, plain: Style) -> list[Se
         task = line.notes.get("hint") or "fork"
     task = fit(task, min(room // 3, 24)).rstrip() + "  " if room > 24 and task else ""
     return [Segment(task, dim), Segment(_end(line.tail.strip(), room - cell_len(task)), plain)]
+
+
+def _id(name: str, room: int) -> str:
+    """The name in so many cells: of a long one the end, which tells it from its neighbours."""
+    return fit(name, room) if len(name) <= room else "…" + name[len(name) - room + 1 :]
 
 
 def _end(text: str, room: int) -> str:
