@@ -16,7 +16,7 @@ API_KEYS = option(
     None, "Keys that open it, one on a line; or REASON_API_KEYS, with commas", metavar="FILE"
 )
 REQUESTS = option(256, "How many requests at the same time; more get 429")
-MOST_THREADS = option(512, "Threads of one request, at most")
+MOST_THREADS = option(1024, "Threads of one request, at most")
 MOST_TOKENS = option(131072, "Sampled tokens of one request, at most")
 MOST_SECONDS = option(600.0, "Seconds of one request, at most")
 MOST_BYTES = option(1 << 20, "Bytes of one request, at most")

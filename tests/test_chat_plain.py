@@ -57,6 +57,7 @@ async def test_questions_and_commands_line_by_line() -> None:
         ("/replay", "reason: which file?"),
         ("/replay 'x", 'reason: "\'x": No closing quotation'),
         ("/replay x speed=-1", "reason: speed must be 0 or more"),
+        ("/replay x spede=4", "reason: unknown key spede (did you mean speed?)"),
         ("/kill 0", "reason: nothing runs"),
         ("/fork 0", "reason: nothing was asked yet"),
         ("/stop", "reason: nothing runs"),

@@ -56,7 +56,7 @@ async def posted(
         ({"colour": 1}, "colour", "unknown field `colour`; nothing is ignored in silence"),
         ({"temperature": 3}, "temperature", "Expected `float` <= 2.0"),
         ({"n": 0}, "n", "Expected `int` >= 1"),
-        ({"n": 65}, "n", "n must be 64 at most on this server, got 65"),
+        ({"n": 129}, "n", "Expected `int` <= 128"),
         ({"stop": [""]}, "stop", "stop must be without empty strings"),
         ({"stop": list("abcde")}, "stop", "length <= 4"),
         ({"seed": 2**70}, "seed", "Expected `int` <= 9223372036854775807"),
@@ -101,6 +101,13 @@ async def test_what_cannot_be_done_is_refused_by_name(
     error = body["error"]
     assert (status, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert message in error["message"]
+
+
+async def test_no_more_choices_than_threads() -> None:
+    async with hosting(talker(threads=8)) as url:
+        assert (await posted(url, {**CHAT, "n": 8}))[0] == 200
+        status, body, _ = await posted(url, {**CHAT, "n": 9})
+    assert (status, body["error"]["message"]) == (400, "n must be 8 at most on this server, got 9")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is typed after a slash: settings, files, comparisons, steering."""
 
 import asyncio
+import re
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,9 +121,9 @@ class Commands:
 
     async def replay(self, rest: str) -> Done:
         words = _words(rest)
-        settings = parse_words(word for word in words if word.startswith("speed="))
-        speed = build(Speed, settings).speed
-        path = _path(" ".join(w for w in words if not w.startswith("speed=")), "/replay run.jsonl")
+        keys = [word for word in words[1:] if re.fullmatch(r"\w+=\S*", word)]
+        speed = build(Speed, parse_words(keys)).speed
+        path = _path(" ".join(w for w in words if w not in keys), "/replay run.jsonl")
         return Done(exchange=self.session.replay(path, speed))
 
     async def compare(self, rest: str) -> Done:
