@@ -74,7 +74,7 @@ def _thread(run: Run, row: Row, look: Look) -> list[Segment]:
     left = look.width - len(row.branch) - 2 - room - len(figures) - 2
     if left > 4:
         parts.append(Segment("  "))
-        if line.detail and state in ("failed", "cut"):
+        if line.detail and state == "failed":
             parts.append(Segment(fit(sentence(line.detail), left), style(f"tree--{kind}")))
         else:
             parts += _words(run, line, left, dim, look.plain)
@@ -83,7 +83,7 @@ def _thread(run: Run, row: Row, look: Look) -> list[Segment]:
 
 def _figures(run: Run, line: Line, look: Look, state: str) -> str:
     """State, tokens, speed, tokens with all below, and the clock, as far as there is room."""
-    below = look.below.get(line.id, 0)
+    below = max(look.below.get(line.id, 0), line.tokens)  # the first is as old as the frame
     said = f"{line.tokens:>7,}{run.timeline.rate(line):>6,.0f}/s"
     said += f" Σ{below:<6,}" if below != line.tokens else " " * 8
     return f" {state:7}{said}@{line.clock:<6,}" if look.width >= WIDE else said
